@@ -1,0 +1,177 @@
+"""Every deliberate failure of medshare, under one root.
+
+    MedshareError                    code, message, hint, retryable
+    ├── UsageError                   the request makes no sense
+    ├── FormatError                  not a medshare object
+    │   ├── UnsupportedVersionError  written by a newer medshare, or for another purpose
+    │   └── LimitError               larger than the format allows
+    ├── IntegrityError               not what was sealed
+    │   ├── DigestMismatchError      bytes differ from the digest that names them
+    │   ├── IncompleteError          chunks, seal or files are missing
+    │   └── CodecError               compressed bytes do not decode
+    ├── AuthenticityError            not from whom it claims
+    │   ├── SignatureError           a signature is missing or does not verify
+    │   └── UntrustedSignerError     well signed, by somebody nobody here trusts
+    ├── KeyUnavailableError          the secret that would be needed is not here
+    │   ├── NoIdentityMatchError     the parcel is addressed to somebody else
+    │   └── PassphraseError          the keystore does not open with this passphrase
+    ├── AccessDeniedError            known, but not permitted
+    ├── TransferError                did not arrive
+    │   ├── RelayUnavailableError    the relay is down, slow or unreachable (retryable)
+    │   └── RelayRefusedError        the relay understood and said no
+    ├── StorageError                 local disk: full, read-only, unreadable
+    │   └── SourceChangedError       a source file changed while it was being sent
+    ├── PolicyError                  refused by policy: suite, retention, residency
+    └── CancelledError               stopped by the user; run again to resume
+
+`code` is stable (it appears in JSON events, in the relay's answers and in the
+audit record); the sentence may change.  An unknown code means failure.
+Verification raises; it never returns a bool.
+"""
+
+
+class MedshareError(Exception):
+    """Root of all deliberate failures: one sentence, one stable code, perhaps a hint."""
+
+    code = "error"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        if code is not None:
+            self.code = code
+
+
+class UsageError(MedshareError):
+    """The request makes no sense as it was put."""
+
+    code = "usage"
+
+
+class FormatError(MedshareError):
+    """Bytes are not a well-formed medshare object."""
+
+    code = "format"
+
+
+class UnsupportedVersionError(FormatError):
+    """Well-formed, but of a version, suite or kind that this reader does not know."""
+
+    code = "format.version"
+
+
+class LimitError(FormatError):
+    """Larger than the format allows; nothing was allocated for it."""
+
+    code = "format.limit"
+
+
+class IntegrityError(MedshareError):
+    """Bytes are not what the sender sealed."""
+
+    code = "integrity"
+
+
+class DigestMismatchError(IntegrityError):
+    """Bytes do not have the digest that names them."""
+
+    code = "integrity.digest"
+
+
+class IncompleteError(IntegrityError):
+    """Something that the seal or the receipt promises is missing."""
+
+    code = "integrity.incomplete"
+
+
+class CodecError(IntegrityError):
+    """Compressed bytes do not decode to what was announced."""
+
+    code = "integrity.codec"
+
+
+class AuthenticityError(MedshareError):
+    """Not from whom it claims to be."""
+
+    code = "authenticity"
+
+
+class SignatureError(AuthenticityError):
+    """A required signature is missing or does not verify."""
+
+    code = "authenticity.signature"
+
+
+class UntrustedSignerError(AuthenticityError):
+    """Signed by an identity that is not among the trusted cards."""
+
+    code = "authenticity.untrusted"
+
+
+class KeyUnavailableError(MedshareError):
+    """A secret key that would be needed is not in the keystore."""
+
+    code = "key"
+
+
+class NoIdentityMatchError(KeyUnavailableError):
+    """No stanza of the parcel is addressed to a key that we hold."""
+
+    code = "key.not-addressed"
+
+
+class PassphraseError(KeyUnavailableError):
+    """The keystore does not open with the passphrase given."""
+
+    code = "key.passphrase"
+
+
+class AccessDeniedError(MedshareError):
+    """Who asked is known, but may not do this."""
+
+    code = "access.denied"
+
+
+class TransferError(MedshareError):
+    """Something did not arrive."""
+
+    code = "transfer"
+
+
+class RelayUnavailableError(TransferError):
+    """The relay cannot be reached, stalls or fails; trying again may help."""
+
+    code = "transfer.unavailable"
+    retryable = True
+
+
+class RelayRefusedError(TransferError):
+    """The relay understood the request and refused it."""
+
+    code = "transfer.refused"
+
+
+class StorageError(MedshareError):
+    """The local disk is full, read-only or unreadable."""
+
+    code = "storage"
+
+
+class SourceChangedError(StorageError):
+    """A source file changed, grew, shrank or vanished while it was being sent."""
+
+    code = "storage.source-changed"
+
+
+class PolicyError(MedshareError):
+    """Refused by policy: suite, tier, retention or residency."""
+
+    code = "policy"
+
+
+class CancelledError(MedshareError):
+    """Stopped by the user; what was confirmed stays confirmed."""
+
+    code = "cancelled"
