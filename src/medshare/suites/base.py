@@ -1,0 +1,95 @@
+"""What a cipher suite offers, and the few values that cross its border.
+
+A *suite* fixes the algorithms that touch content: AEAD, hash, key derivation and the
+signature on chunks.  Identity signatures and key encapsulation follow the keys of the
+people concerned, so they are named by algorithm (`PublicKey.algorithm`), not by suite.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from medshare.digest import Digest
+
+KEY_SIZE: Final = 32
+NONCE_SIZE: Final = 12
+TAG_SIZE: Final = 16
+KEY_ID_SIZE: Final = 16
+
+Buffer = bytes | bytearray | memoryview
+"""Anything whose octets can be read without a copy."""
+
+RandomBytes = Callable[[int], bytes]
+"""A source of cryptographically secure random octets; `os.urandom` outside tests."""
+
+SYSTEM_RANDOM: Final[RandomBytes] = os.urandom
+
+
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A public key in the raw encoding of its algorithm, for signatures or for a KEM."""
+
+    algorithm: str
+    value: bytes
+
+    def __repr__(self) -> str:
+        return f"PublicKey({self.algorithm}, {self.value[:4].hex()}…)"
+
+
+class Hasher(Protocol):
+    """An incremental hash."""
+
+    def update(self, data: Buffer, /) -> object: ...
+    def digest(self) -> bytes: ...
+    def copy(self) -> "Hasher": ...
+
+
+class Aead(Protocol):
+    """Authenticated encryption under one key, into buffers that the caller owns."""
+
+    def encrypt_into(self, nonce: Buffer, data: Buffer, aad: Buffer, out: memoryview, /) -> int:
+        """Write ciphertext and tag (`len(data) + 16` octets) into *out*."""
+
+    def decrypt_into(self, nonce: Buffer, data: Buffer, aad: Buffer, out: memoryview, /) -> int:
+        """Write plaintext into *out*; raise IntegrityError when the tag is wrong."""
+
+
+class Signer(Protocol):
+    """A private signature key, in memory or in a token."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def sign(self, message: bytes) -> bytes: ...
+
+
+class Opener(Protocol):
+    """The private half of a KEM key: unwraps what was wrapped to its public half."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def unwrap(self, wrapped: bytes, *, info: bytes) -> bytes:
+        """Return the wrapped octets; raise IntegrityError when they do not open."""
+
+
+class Suite(Protocol):
+    """The algorithms of one parcel."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def chunk_signature(self) -> str:
+        """Algorithm of the per-parcel key that signs chunks; its signatures have 64 octets."""
+
+    def hasher(self) -> Hasher: ...
+
+    def digest(self, *parts: Buffer) -> Digest:
+        """Return the hash of the concatenated *parts*."""
+
+    def derive(self, key: bytes, *, info: bytes) -> bytes:
+        """Return 32 octets derived from *key* for the purpose named by *info*."""
+
+    def aead(self, key: bytes) -> Aead: ...
