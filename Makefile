@@ -33,9 +33,9 @@ format: venv ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-bench: venv ## transfer speed beside the bare floor, into reports/bench.json
+bench: venv ## the bare floor of a sealed transfer, into reports/bench.json
 	@mkdir -p reports
-	$(BIN)/python -m benchmarks.transfer --output reports/bench.json
+	$(BIN)/python -m benchmarks.floor > reports/bench.json
 
 bench-codecs: venv ## compression per kind of image, into reports/codecs.json
 	@mkdir -p reports

@@ -1,0 +1,178 @@
+"""Run programs and say what they cost; describe the machine they ran on.
+
+Peak memory comes from `ru_maxrss`, which Linux starts at what the parent held when it started
+the program: a measuring program must itself stay small.
+"""
+
+import importlib.metadata
+import os
+import platform
+import signal
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+MIB = 1024 * 1024
+LIBRARIES = (
+    "medshare",
+    "blake3",
+    "cbor2",
+    "cryptography",
+    "granian",
+    "httpx",
+    "numpy",
+    "zstandard",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one program and the processes it waited for have cost."""
+
+    name: str
+    returncode: int
+    wall: float
+    """Seconds from start to end."""
+    user: float
+    """CPU seconds in the program."""
+    system: float
+    """CPU seconds in the kernel on its behalf."""
+    peak_rss: int
+    """Octets of memory at the worst moment, of the largest process."""
+    output: str
+    """What it wrote to its standard output."""
+
+    @property
+    def cpu(self) -> float:
+        """CPU seconds together."""
+        return self.user + self.system
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures, without the output."""
+        figures = asdict(self)
+        del figures["output"]
+        return {**figures, "cpu": self.cpu}
+
+
+class Program:
+    """A program that runs now; its costs are known once it has ended.
+
+    As a context manager it ends the program (SIGTERM) on the way out.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        pass_fds: Sequence[int] = (),
+    ) -> None:
+        self.name = name
+        self._usage: Usage | None = None
+        self._lock = threading.Lock()
+        self._started = time.perf_counter()
+        self._popen = subprocess.Popen(
+            [str(part) for part in command],
+            env=env,
+            cwd=cwd,
+            pass_fds=pass_fds,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def wait(self) -> Usage:
+        """Return the costs once the program has ended of its own accord."""
+        with self._lock:
+            if self._usage is None:
+                self._usage = self._reap()
+            return self._usage
+
+    def stop(self) -> Usage:
+        """Ask the program to end, wait until it has, and return its costs."""
+        if self._usage is None:
+            self._popen.send_signal(signal.SIGTERM)
+        return self.wait()
+
+    def _reap(self) -> Usage:
+        pipe = self._popen.stdout
+        output = pipe.read() if pipe else b""
+        _, status, used = os.wait4(self._popen.pid, 0)
+        wall = time.perf_counter() - self._started
+        if pipe:
+            pipe.close()
+        self._popen.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait as well
+        return Usage(
+            name=self.name,
+            returncode=self._popen.returncode,
+            wall=wall,
+            user=used.ru_utime,
+            system=used.ru_stime,
+            peak_rss=used.ru_maxrss * (1 if platform.system() == "Darwin" else 1024),
+            output=output.decode(errors="replace"),
+        )
+
+
+def wait_for_all(programs: Sequence[Program]) -> list[Usage]:
+    """Return the costs of programs that run side by side, in their order.
+
+    Raises:
+        RuntimeError: one of them failed.
+    """
+    with ThreadPoolExecutor(len(programs)) as pool:
+        usages = list(pool.map(Program.wait, programs))
+    failed = [f"{one.name} ended with {one.returncode}" for one in usages if one.returncode]
+    if failed:
+        raise RuntimeError("; ".join(failed))
+    return usages
+
+
+def machine() -> dict[str, Any]:
+    """Return what a reader needs to judge the figures: processor, memory, versions."""
+    return {
+        "cpu": _cpu_model(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "openssl": ssl.OPENSSL_VERSION,
+        "libraries": {name: _version(name) for name in LIBRARIES},
+    }
+
+
+def _cpu_model() -> str:
+    """The first `model name` of /proc/cpuinfo, or what the platform module knows."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None
