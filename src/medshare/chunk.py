@@ -9,7 +9,7 @@
         28     4  body size n: ciphertext and tag
         32    12  nonce, random
         44     n  ciphertext ‖ tag; the 44 octets above are the associated data
-      44+n    64  signature of the per-parcel key over the digest of all octets above
+      44+n    64  signature of the per-parcel key over `chunk_signing_input`
 
     payload = encoded ‖ padding (zeros) ‖ piece digests (32 each) ‖ trailer (16)
     trailer = plain size u32 ‖ encoded size u32 ‖ piece count u32 ‖ codec u8 ‖ 0 0 0
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from medshare.chunking import MAX_PIECES
-from medshare.digest import DIGEST_SIZE
+from medshare.digest import DIGEST_SIZE, Digest
 from medshare.errors import FormatError, IntegrityError, LimitError
 from medshare.ids import ParcelId
 from medshare.suites.base import TAG_SIZE, Buffer
@@ -33,7 +33,7 @@ MAGIC: Final = b"MSC1"
 HEADER_SIZE: Final = 44
 SIGNATURE_SIZE: Final = 64
 TRAILER_SIZE: Final = 16
-CHUNK_LABEL: Final = b"medshare/1 chunk\x00"
+_LABEL: Final = b"medshare/1 chunk\x00"
 _LAST: Final = 1
 _HEADER: Final = struct.Struct(">4sB3x16sII12s")
 _TRAILER: Final = struct.Struct(">IIIB3x")
@@ -82,6 +82,11 @@ def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
     if body_size != size - HEADER_SIZE - SIGNATURE_SIZE:
         raise FormatError("a sealed chunk does not have the length that its header states")
     return header
+
+
+def chunk_signing_input(parcel: ParcelId, index: int, digest: Digest) -> bytes:
+    """Return what the chunk key signs: label ‖ parcel ‖ index u32 ‖ digest of header and body."""
+    return _LABEL + parcel + index.to_bytes(4) + digest.value
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ _FORBIDDEN: Final = re.compile(r'[<>:"|?*\\]')
 _RESERVED: Final = re.compile(
     r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?"
 )
-_BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
 _JOINERS: Final = frozenset("\u200c\u200d")
 
 
@@ -118,17 +118,23 @@ def _fault_of_name(name: str) -> str | None:
     if name[-1] in " .":
         return "a name that ends with a space or a dot is changed by Windows"
     if _FORBIDDEN.search(name):
-        return 'one of < > : " | ? * or a backslash'
+        return 'it contains one of < > : " | ? * or a backslash'
     if _RESERVED.fullmatch(unicodedata.normalize("NFKC", name)):
-        return "a name that is reserved on Windows"
+        return "it contains a name that is reserved on Windows"
     if any(unicodedata.category(c) in _BAD_CATEGORIES and c not in _JOINERS for c in name):
-        return "an invisible or control character"
+        return "it contains an invisible or control character"
     if len(name.encode()) > MAX_NAME:
-        return "a name longer than 255 bytes"
+        return "it contains a name longer than 255 bytes"
     folded = unicodedata.normalize("NFKC", name)
     if folded.startswith(".") or "/" in folded or "\\" in folded:
-        return "a character that looks like a separator or a dot"
+        return "it contains a character that looks like a separator or a dot"
     return None
+
+
+def check_label(text: str) -> None:
+    """Raise FormatError when *text*, a name shown to people, is empty or could deceive them."""
+    if not text.strip() or any(unicodedata.category(c) in _BAD_CATEGORIES for c in text):
+        raise FormatError("a name is empty or holds invisible or control characters")
 
 
 def collision_key(path: str) -> str:

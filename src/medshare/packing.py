@@ -1,0 +1,189 @@
+"""One worker's chunk: plaintext in, sealed chunk out; and the way back (format §6).
+
+`ChunkPacker` and `ChunkUnpacker` own the buffers of one worker, so that a transfer of
+any size uses the same memory.  They are not shared between threads; the sealer and the
+opener that they are given may be.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from medshare.chunk import (
+    HEADER_SIZE,
+    SIGNATURE_SIZE,
+    TRAILER_SIZE,
+    ChunkHeader,
+    chunk_signing_input,
+    close_payload,
+    max_payload_size,
+    max_sealed_size,
+    padme,
+    parse_header,
+    parse_payload,
+)
+from medshare.chunking import Layout
+from medshare.codecs import Codec, Effort
+from medshare.digest import DIGEST_SIZE
+from medshare.envelope import ChunkRecord, Envelope
+from medshare.errors import IntegrityError
+from medshare.ids import ParcelId
+from medshare.sealing import ParcelKey
+from medshare.suites.base import NONCE_SIZE, SYSTEM_RANDOM, TAG_SIZE, RandomBytes, Signer, Suite
+
+
+def piece_digest(plain: memoryview) -> bytes:
+    """Return the BLAKE3 digest of one piece, in every suite: `b3sum` of a small file."""
+    return blake3(plain).digest()
+
+
+class ChunkSealer:
+    """Encrypts and signs the chunks of one parcel; safe to share between threads."""
+
+    def __init__(
+        self,
+        suite: Suite,
+        parcel: ParcelId,
+        chunk_count: int,
+        key: ParcelKey,
+        signer: Signer,
+        *,
+        random: RandomBytes = SYSTEM_RANDOM,
+    ) -> None:
+        self._suite = suite
+        self._parcel = parcel
+        self._count = chunk_count
+        self._aead = suite.aead(key.derive(suite, "content", parcel))
+        self._signer = signer
+        self._random = random
+
+    def seal(self, index: int, payload: memoryview, out: memoryview) -> tuple[int, ChunkRecord]:
+        """Write the sealed chunk into *out*; return its size and its record."""
+        body_size = len(payload) + TAG_SIZE
+        header = ChunkHeader(
+            self._parcel, index, index == self._count - 1, body_size, self._random(NONCE_SIZE)
+        )
+        head = header.encode()
+        end = HEADER_SIZE + body_size
+        out[:HEADER_SIZE] = head
+        self._aead.encrypt_into(header.nonce, payload, head, out[HEADER_SIZE:end])
+        digest = self._suite.digest(out[:end])
+        signature = self._signer.sign(chunk_signing_input(self._parcel, index, digest))
+        out[end : end + SIGNATURE_SIZE] = signature
+        return end + SIGNATURE_SIZE, ChunkRecord(index, digest, signature)
+
+
+@dataclass(frozen=True, slots=True)
+class PackedChunk:
+    """A sealed chunk in its packer's buffer, valid until the next `pack`."""
+
+    sealed: memoryview
+    record: ChunkRecord
+    piece_digests: tuple[bytes, ...]
+    plain_size: int
+
+
+class ChunkPacker:
+    """Turns the plaintext in `plain` into a sealed chunk."""
+
+    def __init__(
+        self,
+        sealer: ChunkSealer,
+        layout: Layout,
+        *,
+        effort: Effort = Effort.BALANCED,
+        pad: bool = False,
+    ) -> None:
+        self._sealer = sealer
+        self._layout = layout
+        self._effort = effort
+        self._pad = pad
+        self._codec = Codec(layout.chunk_size)
+        self._payload = memoryview(bytearray(max_payload_size(layout.chunk_size)))
+        self._out = memoryview(bytearray(max_sealed_size(layout.chunk_size)))
+
+    def plain(self, index: int) -> memoryview:
+        """Return the buffer to fill with the plaintext of chunk *index*."""
+        return self._payload[: self._layout.size(index)]
+
+    def pack(self, index: int) -> PackedChunk:
+        """Seal chunk *index*, whose plaintext has been put into `plain(index)`."""
+        plain = self.plain(index)
+        digests = tuple(
+            piece_digest(plain[p.chunk_offset : p.chunk_offset + p.size])
+            for p in self._layout.pieces(index)
+        )
+        codec, encoded = self._codec.encode(plain, self._effort)
+        encoded_size = len(encoded)
+        if encoded is not plain:
+            self._payload[:encoded_size] = encoded
+        size = close_payload(
+            self._payload,
+            encoded_size=encoded_size,
+            plain_size=len(plain),
+            codec=codec,
+            digests=digests,
+            padding=self._padding(encoded_size + len(digests) * DIGEST_SIZE + TRAILER_SIZE),
+        )
+        sealed_size, record = self._sealer.seal(index, self._payload[:size], self._out)
+        return PackedChunk(self._out[:sealed_size], record, digests, len(plain))
+
+    def _padding(self, size: int) -> int:
+        if not self._pad:
+            return 0
+        return min(padme(size), max_payload_size(self._layout.chunk_size)) - size
+
+
+class ChunkOpener:
+    """Decrypts the verified chunks of one parcel; safe to share between threads."""
+
+    def __init__(self, envelope: Envelope, key: ParcelKey) -> None:
+        suite = envelope.cipher_suite
+        self._chunk_size = envelope.chunk_size
+        self._aead = suite.aead(key.derive(suite, "content", envelope.parcel))
+
+    def open(self, sealed: memoryview, out: memoryview) -> memoryview:
+        """Decrypt *sealed* into *out*; return the part of *out* that holds the payload.
+
+        Raises IntegrityError when the ciphertext does not authenticate.
+        """
+        header = parse_header(sealed, chunk_size=self._chunk_size)
+        end = HEADER_SIZE + header.body_size
+        payload = out[: header.body_size - TAG_SIZE]
+        self._aead.decrypt_into(
+            header.nonce, sealed[HEADER_SIZE:end], sealed[:HEADER_SIZE], payload
+        )
+        return payload
+
+
+class ChunkUnpacker:
+    """Turns a verified sealed chunk back into plaintext, and checks every piece of it."""
+
+    def __init__(self, opener: ChunkOpener, layout: Layout) -> None:
+        self._opener = opener
+        self._layout = layout
+        self._codec = Codec(layout.chunk_size)
+        self._payload = memoryview(bytearray(max_payload_size(layout.chunk_size)))
+        self._plain = memoryview(bytearray(layout.chunk_size))
+
+    def unpack(self, index: int, sealed: memoryview) -> tuple[memoryview, tuple[bytes, ...]]:
+        """Return the plaintext of chunk *index*, valid until the next call, and its digests.
+
+        *sealed* must have passed `ChunkVerifier.check`.  Raises IntegrityError (or
+        CodecError, FormatError) unless every piece has the digest that the sender gave it.
+        """
+        pieces = list(self._layout.pieces(index))
+        size = self._layout.size(index)
+        opened = self._opener.open(sealed, self._payload)
+        payload = parse_payload(opened, plain_size=size, pieces=len(pieces))
+        plain = self._plain[:size]
+        self._codec.decode(payload.codec, payload.encoded, plain)
+        found = (piece_digest(plain[p.chunk_offset : p.chunk_offset + p.size]) for p in pieces)
+        _require_same(found, payload.digests, index)
+        return plain, payload.digests
+
+
+def _require_same(found: Iterable[bytes], expected: tuple[bytes, ...], index: int) -> None:
+    if tuple(found) != expected:
+        raise IntegrityError(f"chunk {index} does not unpack to what the sender packed")

@@ -1,0 +1,207 @@
+"""Cards: the signed public half of a station's identity, which others import (format §10).
+
+A card file holds every generation of the card, oldest first.  The station id is the
+digest of the first signature keys, so it names the station for life; each later
+generation is signed by its own keys and by those before it, so contacts can follow a
+key rotation without meeting again.
+"""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from medshare import canonical, signed
+from medshare.canonical import Fields
+from medshare.errors import AuthenticityError, FormatError, LimitError
+from medshare.ids import STATION_ID_SIZE, StationId
+from medshare.manifest import check_label
+from medshare.suites import suite_named
+from medshare.suites.base import PublicKey, Signer, Suite
+from medshare.suites.kem import PUBLIC_SIZES as KEM_SIZES
+from medshare.suites.signatures import PUBLIC_SIZES as SIGNATURE_KEY_SIZES
+
+LABEL: Final = "medshare/1 card"
+FILE_LABEL: Final = "medshare/1 cards"
+MAX_GENERATIONS: Final = 256
+MAX_CARD_SIZE: Final = 1 << 16
+MAX_CARD_FILE: Final = MAX_GENERATIONS * MAX_CARD_SIZE
+MAX_NAME: Final = 128
+_BEGIN: Final = "-----BEGIN MEDSHARE CARD-----"
+_END: Final = "-----END MEDSHARE CARD-----"
+_FINGERPRINT_GROUPS: Final = 6
+_WHAT: Final = "the card"
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One generation of a card; *created* in seconds since 1970 UTC."""
+
+    station: StationId
+    number: int
+    name: str
+    suite: str
+    created: int
+    sign_keys: tuple[PublicKey, ...]
+    kem_keys: tuple[PublicKey, ...]
+
+    def body(self) -> bytes:
+        """Return the octets that are signed."""
+        return canonical.encode(
+            {
+                "created": self.created,
+                "critical": {},
+                "extra": {},
+                "generation": self.number,
+                "kem_keys": signed.keys_to_value(self.kem_keys),
+                "name": self.name,
+                "sign_keys": signed.keys_to_value(self.sign_keys),
+                "station": self.station,
+                "suite": self.suite,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """A verified card: all generations of one station, oldest first."""
+
+    generations: tuple[Generation, ...]
+    encoded: bytes
+
+    @property
+    def current(self) -> Generation:
+        """The newest generation."""
+        return self.generations[-1]
+
+    @property
+    def station(self) -> StationId:
+        """The station that the card names, for life."""
+        return self.current.station
+
+    @property
+    def name(self) -> str:
+        """What the station calls itself; proves nothing."""
+        return self.current.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Six groups of five digits over the newest generation, to compare by voice."""
+        suite = suite_named(self.current.suite)
+        digest = suite.digest(b"medshare/1 fingerprint\x00", self.current.body()).value
+        number = int.from_bytes(digest[:24])
+        digits = f"{number % 10 ** (5 * _FINGERPRINT_GROUPS):0{5 * _FINGERPRINT_GROUPS}d}"
+        return " ".join(digits[at : at + 5] for at in range(0, len(digits), 5))
+
+    def knows_signing_keys(self, keys: Sequence[PublicKey]) -> bool:
+        """Tell whether *keys* are the signature keys of any generation."""
+        return any(generation.sign_keys == tuple(keys) for generation in self.generations)
+
+    def continues(self, older: "Card") -> bool:
+        """Tell whether this card is *older*, or a later state of it."""
+        count = len(older.generations)
+        return self.generations[:count] == older.generations
+
+
+def station_id(suite: Suite, sign_keys: Sequence[PublicKey]) -> StationId:
+    """Return the id of the station whose first signature keys are *sign_keys*."""
+    listing = canonical.encode(signed.keys_to_value(sign_keys))
+    return StationId(suite.digest(b"medshare/1 station\x00", listing).value)
+
+
+def issue(
+    generation: Generation, signers: Sequence[Signer], *, before: Card | None, old: Sequence[Signer]
+) -> Card:
+    """Return the card that adds *generation*, signed by its keys and by the *old* ones."""
+    entry = signed.sign(LABEL, generation.body(), [*signers, *old]).encode()
+    entries = [] if before is None else _entries(before.encoded)
+    return parse_card(canonical.encode([FILE_LABEL, [*entries, entry]]))
+
+
+def parse_card(data: bytes) -> Card:
+    """Return the card in *data* after verifying every generation and the chain of them.
+
+    Raises FormatError, SignatureError or AuthenticityError.
+    """
+    entries = _entries(data)
+    if not 1 <= len(entries) <= MAX_GENERATIONS:
+        raise LimitError("a card has no generation, or too many")
+    generations: list[Generation] = []
+    for entry in entries:
+        generations.append(_next_generation(entry, generations))
+    return Card(tuple(generations), data)
+
+
+def _entries(data: bytes) -> list[bytes]:
+    match canonical.decode(data, limit=MAX_CARD_FILE, what=_WHAT):
+        case [label, list() as entries] if label == FILE_LABEL and all(
+            isinstance(entry, bytes) for entry in entries
+        ):
+            return entries
+    raise FormatError("this is not a medshare card")
+
+
+def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
+    outer = signed.parse(entry, label=LABEL, limit=MAX_CARD_SIZE, what=_WHAT)
+    fields = Fields(canonical.decode(outer.body, limit=MAX_CARD_SIZE, what=_WHAT), what=_WHAT)
+    canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
+    fields.mapping("extra")
+    generation = Generation(
+        station=StationId(fields.octets("station", size=STATION_ID_SIZE)),
+        number=fields.uint("generation", maximum=MAX_GENERATIONS),
+        name=fields.text("name", maximum=MAX_NAME),
+        suite=fields.text("suite", maximum=32),
+        created=fields.uint("created"),
+        sign_keys=signed.keys_from_value(fields.items("sign_keys", maximum=4), what=_WHAT),
+        kem_keys=signed.keys_from_value(fields.items("kem_keys", maximum=4), what=_WHAT),
+    )
+    fields.finish()
+    check_label(generation.name)
+    _require_known_keys(generation)
+    _require_place(generation, before)
+    old_keys = before[-1].sign_keys if before else ()
+    outer.verify([*generation.sign_keys, *old_keys], what=_WHAT)
+    return generation
+
+
+def _require_known_keys(generation: Generation) -> None:
+    for key in generation.sign_keys:
+        if SIGNATURE_KEY_SIZES.get(key.algorithm) != len(key.value):
+            raise FormatError("a signature key of the card is unknown here or malformed")
+    for key in generation.kem_keys:
+        if KEM_SIZES.get(key.algorithm) != len(key.value):
+            raise FormatError("a recipient key of the card is unknown here or malformed")
+    if not generation.sign_keys or not generation.kem_keys:
+        raise FormatError("a card without keys")
+
+
+def _require_place(generation: Generation, before: Sequence[Generation]) -> None:
+    if generation.number != len(before):
+        raise AuthenticityError("the generations of a card are not in order")
+    if before and generation.station != before[0].station:
+        raise AuthenticityError("a card changes from one station to another")
+    suite = suite_named(generation.suite)
+    if not before and generation.station != station_id(suite, generation.sign_keys):
+        raise AuthenticityError("a card claims a station id that is not its own")
+
+
+def armor(card: Card) -> str:
+    """Return *card* as text that survives mail and clipboard (RFC 7468 form)."""
+    text = base64.b64encode(card.encoded).decode()
+    lines = [text[at : at + 64] for at in range(0, len(text), 64)]
+    return "\n".join([_BEGIN, *lines, _END, ""])
+
+
+def dearmor(data: bytes) -> bytes:
+    """Return the octets of a card given as armored text or as they are."""
+    if not data.lstrip().startswith(b"-----"):
+        return data
+    text = data.decode("ascii", "replace").replace("\r", "").strip()
+    if not (text.startswith(_BEGIN) and text.endswith(_END)):
+        raise FormatError("this is not a medshare card, or it is cut off")
+    try:
+        return base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
+    except binascii.Error as error:
+        raise FormatError("the text of the card is damaged") from error
+
