@@ -5,6 +5,7 @@
 
 # Relative, so that a checkout below a path with spaces works.
 BIN := .venv/bin
+unexport PYTHONPATH PYTHONHOME
 # More processes than this start more real servers than a small machine enjoys.
 PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist load --maxschedchunk 4
 
@@ -27,7 +28,7 @@ lint: venv ## style, types, and the floors of the house
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: venv ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
