@@ -7,7 +7,7 @@
          8    16  parcel id
         24     4  index, from 0
         28     4  body size n: ciphertext and tag
-        32    12  nonce, random
+        32    12  nonce, derived from the payload (§6.3)
         44     n  ciphertext ‖ tag; the 44 octets above are the associated data
       44+n    64  signature of the per-parcel key over `chunk_signing_input`
 

@@ -18,7 +18,8 @@
     ├── AccessDeniedError            known, but not permitted
     ├── TransferError                did not arrive
     │   ├── RelayUnavailableError    the relay is down, slow or unreachable (retryable)
-    │   └── RelayRefusedError        the relay understood and said no
+    │   ├── RelayRefusedError        the relay understood and said no
+    │   └── NotFoundError            the relay has no such parcel, chunk or seal
     ├── StorageError                 local disk: full, read-only, unreadable
     │   └── SourceChangedError       a source file changed while it was being sent
     ├── PolicyError                  refused by policy: suite, retention, residency
@@ -151,6 +152,12 @@ class RelayRefusedError(TransferError):
     """The relay understood the request and refused it."""
 
     code = "transfer.refused"
+
+
+class NotFoundError(TransferError):
+    """The relay (or folder) has no such parcel, chunk, seal or receipt."""
+
+    code = "transfer.not-found"
 
 
 class StorageError(MedshareError):

@@ -7,8 +7,7 @@ opener that they are given may be.
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from blake3 import blake3
+from typing import Final
 
 from medshare.chunk import (
     HEADER_SIZE,
@@ -24,46 +23,53 @@ from medshare.chunk import (
     parse_payload,
 )
 from medshare.chunking import Layout
-from medshare.codecs import Codec, Effort
+from medshare.codecs import STORE, Codec, Effort
 from medshare.digest import DIGEST_SIZE
 from medshare.envelope import ChunkRecord, Envelope
 from medshare.errors import IntegrityError
 from medshare.ids import ParcelId
 from medshare.sealing import ParcelKey
-from medshare.suites.base import NONCE_SIZE, SYSTEM_RANDOM, TAG_SIZE, RandomBytes, Signer, Suite
+from medshare.suites.base import NONCE_SIZE, TAG_SIZE, Signer, Suite
 
-
-def piece_digest(plain: memoryview) -> bytes:
-    """Return the BLAKE3 digest of one piece, in every suite: `b3sum` of a small file."""
-    return blake3(plain).digest()
+_NONCE: Final = b"medshare/1 nonce\x00"
 
 
 class ChunkSealer:
-    """Encrypts and signs the chunks of one parcel; safe to share between threads."""
+    """Encrypts and signs the chunks of one parcel; safe to share between threads.
+
+    The nonce is a pseudo-random function of everything that determines the payload, as
+    in SIV modes (RFC 5297): sealing the same payload again gives the same octets, and no
+    nonce ever serves two different payloads, whatever was interrupted or changed between.
+    """
 
     def __init__(
-        self,
-        suite: Suite,
-        parcel: ParcelId,
-        chunk_count: int,
-        key: ParcelKey,
-        signer: Signer,
-        *,
-        random: RandomBytes = SYSTEM_RANDOM,
+        self, suite: Suite, parcel: ParcelId, chunk_count: int, key: ParcelKey, signer: Signer
     ) -> None:
-        self._suite = suite
+        self.suite = suite
         self._parcel = parcel
         self._count = chunk_count
         self._aead = suite.aead(key.derive(suite, "content", parcel))
+        self._nonce_key = key.derive(suite, "nonce", parcel)
         self._signer = signer
-        self._random = random
 
-    def seal(self, index: int, payload: memoryview, out: memoryview) -> tuple[int, ChunkRecord]:
+    def nonce(self, index: int, payload: memoryview, *, encoded_size: int, stored: bool) -> bytes:
+        """Return the nonce that belongs to *payload* at place *index*.
+
+        Piece digests and trailer determine a stored payload; of a compressed one the
+        encoded octets are hashed as well, since one plaintext may be encoded in many ways.
+        """
+        info = bytearray(_NONCE + index.to_bytes(4) + len(payload).to_bytes(4))
+        info += self.suite.digest(payload[encoded_size:]).value
+        if not stored:
+            info += self.suite.digest(payload[:encoded_size]).value
+        return self.suite.derive(self._nonce_key, info=bytes(info))[:NONCE_SIZE]
+
+    def seal(
+        self, index: int, payload: memoryview, out: memoryview, *, nonce: bytes
+    ) -> tuple[int, ChunkRecord]:
         """Write the sealed chunk into *out*; return its size and its record."""
         body_size = len(payload) + TAG_SIZE
-        header = ChunkHeader(
-            self._parcel, index, index == self._count - 1, body_size, self._random(NONCE_SIZE)
-        )
+        header = ChunkHeader(self._parcel, index, index == self._count - 1, body_size, nonce)
         head = header.encode()
         end = HEADER_SIZE + body_size
         out[:HEADER_SIZE] = head
@@ -111,7 +117,7 @@ class ChunkPacker:
         """Seal chunk *index*, whose plaintext has been put into `plain(index)`."""
         plain = self.plain(index)
         digests = tuple(
-            piece_digest(plain[p.chunk_offset : p.chunk_offset + p.size])
+            self._sealer.suite.digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value
             for p in self._layout.pieces(index)
         )
         codec, encoded = self._codec.encode(plain, self._effort)
@@ -126,7 +132,11 @@ class ChunkPacker:
             digests=digests,
             padding=self._padding(encoded_size + len(digests) * DIGEST_SIZE + TRAILER_SIZE),
         )
-        sealed_size, record = self._sealer.seal(index, self._payload[:size], self._out)
+        payload = self._payload[:size]
+        nonce = self._sealer.nonce(
+            index, payload, encoded_size=encoded_size, stored=codec == STORE
+        )
+        sealed_size, record = self._sealer.seal(index, payload, self._out, nonce=nonce)
         return PackedChunk(self._out[:sealed_size], record, digests, len(plain))
 
     def _padding(self, size: int) -> int:
@@ -139,7 +149,7 @@ class ChunkOpener:
     """Decrypts the verified chunks of one parcel; safe to share between threads."""
 
     def __init__(self, envelope: Envelope, key: ParcelKey) -> None:
-        suite = envelope.cipher_suite
+        self.suite = suite = envelope.cipher_suite
         self._chunk_size = envelope.chunk_size
         self._aead = suite.aead(key.derive(suite, "content", envelope.parcel))
 
@@ -179,7 +189,8 @@ class ChunkUnpacker:
         payload = parse_payload(opened, plain_size=size, pieces=len(pieces))
         plain = self._plain[:size]
         self._codec.decode(payload.codec, payload.encoded, plain)
-        found = (piece_digest(plain[p.chunk_offset : p.chunk_offset + p.size]) for p in pieces)
+        digest = self._opener.suite.digest
+        found = (digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value for p in pieces)
         _require_same(found, payload.digests, index)
         return plain, payload.digests
 

@@ -1,9 +1,7 @@
 """What needs secret keys: sealing and opening (format §§4, 6, 7, 9).
 
 One random 256-bit key per parcel; every other key is derived from it.  The envelope
-commits to it, so no ciphertext opens to two plaintexts under two keys.  Each sealing of
-a chunk takes a fresh random nonce, so sealing it again after an interruption never uses
-a nonce twice, whatever became of the source file in between.
+commits to it, so no ciphertext opens to two plaintexts under two keys.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,1 @@
+"""The application: send, receive, verify and receipts, above all layers that do one thing."""
