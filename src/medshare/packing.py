@@ -74,7 +74,7 @@ class ChunkSealer:
         end = HEADER_SIZE + body_size
         out[:HEADER_SIZE] = head
         self._aead.encrypt_into(header.nonce, payload, head, out[HEADER_SIZE:end])
-        digest = self._suite.digest(out[:end])
+        digest = self.suite.digest(out[:end])
         signature = self._signer.sign(chunk_signing_input(self._parcel, index, digest))
         out[end : end + SIGNATURE_SIZE] = signature
         return end + SIGNATURE_SIZE, ChunkRecord(index, digest, signature)
