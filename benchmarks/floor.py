@@ -38,6 +38,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from benchmarks.measure import MIB, Program, machine, wait_for_all
 
+ROOT = Path(__file__).resolve().parent.parent
 CHUNK = 4 * MIB
 TAG = 16
 HEADER = struct.Struct(">QI32s")
@@ -225,8 +226,13 @@ def run_once(task: Task) -> dict[str, Any]:
     with socket.create_server(("127.0.0.1", 0), backlog=task.workers) as listener:
         port, handle = listener.getsockname()[1], listener.fileno()
         programs = [
-            Program("receive", [*command, "receive", str(handle), *arguments], pass_fds=[handle]),
-            Program("send", [*command, "send", str(port), *arguments]),
+            Program(
+                "receive",
+                [*command, "receive", str(handle), *arguments],
+                cwd=ROOT,
+                pass_fds=[handle],
+            ),
+            Program("send", [*command, "send", str(port), *arguments], cwd=ROOT),
         ]
     receiver, sender = wait_for_all(programs)
     received, sent = json.loads(receiver.output), json.loads(sender.output)
