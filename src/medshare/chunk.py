@@ -68,7 +68,7 @@ class ChunkHeader:
 def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
     """Read the header of *sealed*, the whole chunk; raise FormatError when it is malformed."""
     size = len(sealed)
-    if not HEADER_SIZE + TRAILER_SIZE + TAG_SIZE + SIGNATURE_SIZE <= size:
+    if size < HEADER_SIZE + TRAILER_SIZE + TAG_SIZE + SIGNATURE_SIZE:
         raise FormatError("a sealed chunk is too short")
     if size > max_sealed_size(chunk_size):
         raise LimitError("a sealed chunk is larger than its parcel allows")
@@ -141,7 +141,7 @@ def parse_payload(payload: memoryview, *, plain_size: int, pieces: int) -> Paylo
 
 def padme(size: int) -> int:
     """Return *size* rounded up so that it tells only O(log log size) bits (PURBs, §4)."""
-    if size < 2:  # noqa: PLR2004  (log2 of 0 and 1 give no exponent)
+    if size < 2:
         return size
     exponent = size.bit_length() - 1
     mask = (1 << (exponent - exponent.bit_length())) - 1

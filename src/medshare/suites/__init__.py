@@ -12,7 +12,7 @@ SUITE_NAMES: Final = ("intl",)
 def suite_named(name: str) -> Suite:
     """Return the suite called *name*; raise UnsupportedVersionError if it is unknown."""
     if name == "intl":
-        from medshare.suites.intl import INTL  # noqa: PLC0415  (start-up time: loads cryptography)
+        from medshare.suites.intl import INTL
 
         return INTL
     raise UnsupportedVersionError(

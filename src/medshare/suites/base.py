@@ -40,9 +40,14 @@ class PublicKey:
 class Hasher(Protocol):
     """An incremental hash."""
 
-    def update(self, data: Buffer, /) -> object: ...
-    def digest(self) -> bytes: ...
-    def copy(self) -> "Hasher": ...
+    def update(self, data: Buffer, /) -> object:
+        """Take more octets."""
+
+    def digest(self) -> bytes:
+        """Return the digest of the octets so far."""
+
+    def copy(self) -> "Hasher":
+        """Return an independent hasher in the same state."""
 
 
 class Aead(Protocol):
@@ -59,16 +64,19 @@ class Signer(Protocol):
     """A private signature key, in memory or in a token."""
 
     @property
-    def public(self) -> PublicKey: ...
+    def public(self) -> PublicKey:
+        """The public half."""
 
-    def sign(self, message: bytes) -> bytes: ...
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature over *message*."""
 
 
 class Opener(Protocol):
     """The private half of a KEM key: unwraps what was wrapped to its public half."""
 
     @property
-    def public(self) -> PublicKey: ...
+    def public(self) -> PublicKey:
+        """The public half."""
 
     def unwrap(self, wrapped: bytes, *, info: bytes) -> bytes:
         """Return the wrapped octets; raise IntegrityError when they do not open."""
@@ -78,13 +86,15 @@ class Suite(Protocol):
     """The algorithms of one parcel."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """How envelopes name it."""
 
     @property
     def chunk_signature(self) -> str:
         """Algorithm of the per-parcel key that signs chunks; its signatures have 64 octets."""
 
-    def hasher(self) -> Hasher: ...
+    def hasher(self) -> Hasher:
+        """Return a fresh hasher."""
 
     def digest(self, *parts: Buffer) -> Digest:
         """Return the hash of the concatenated *parts*."""
@@ -92,4 +102,5 @@ class Suite(Protocol):
     def derive(self, key: bytes, *, info: bytes) -> bytes:
         """Return 32 octets derived from *key* for the purpose named by *info*."""
 
-    def aead(self, key: bytes) -> Aead: ...
+    def aead(self, key: bytes) -> Aead:
+        """Return the AEAD under *key*."""

@@ -1,0 +1,134 @@
+"""What to move next: a state machine without I/O, for both directions.
+
+Events in (`offer`, `take`, `done`, `failed`), decisions out.  The caller holds whatever
+lock its threads need, and the clock: times are arguments, in seconds.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+BASE_DELAY: Final = 0.25
+MAX_DELAY: Final = 20.0
+
+
+class WorkList:
+    """Which chunks are to be moved, are being moved, and are done; each moves once.
+
+    Invariants: a chunk is in at most one of the three; what is done stays done until
+    `lost`; `finished` holds when all *total* chunks are done.
+    """
+
+    def __init__(self, total: int, *, done: Iterable[int] = ()) -> None:
+        self.total = total
+        self._done = set(done)
+        self._waiting: deque[int] = deque()
+        self._queued: set[int] = set()
+        self._moving: set[int] = set()
+
+    @property
+    def done_count(self) -> int:
+        """How many chunks are done."""
+        return len(self._done)
+
+    @property
+    def moving_count(self) -> int:
+        """How many chunks are being moved."""
+        return len(self._moving)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every chunk is done."""
+        return len(self._done) == self.total
+
+    def missing(self) -> list[int]:
+        """Return the chunks that are not done, in order: resume is a set difference."""
+        return [index for index in range(self.total) if index not in self._done]
+
+    def offer(self, indexes: Iterable[int]) -> None:
+        """Make chunks available for moving; those done, moving or queued are left alone."""
+        for index in indexes:
+            if not (index in self._done or index in self._moving or index in self._queued):
+                self._waiting.append(index)
+                self._queued.add(index)
+
+    def take(self) -> int | None:
+        """Return the next chunk to move, or None when there is none just now."""
+        if not self._waiting:
+            return None
+        index = self._waiting.popleft()
+        self._queued.discard(index)
+        self._moving.add(index)
+        return index
+
+    def done(self, index: int) -> None:
+        """Chunk *index* has been moved and is confirmed."""
+        self._moving.discard(index)
+        self._done.add(index)
+
+    def failed(self, index: int) -> None:
+        """Chunk *index* did not move; it is next in line again."""
+        self._moving.discard(index)
+        self._waiting.appendleft(index)
+        self._queued.add(index)
+
+    def withdraw(self, index: int) -> None:
+        """Chunk *index* is not to be had at present; it is neither queued nor moving."""
+        self._moving.discard(index)
+
+    def lost(self, index: int) -> None:
+        """Chunk *index*, thought done, is missing after all."""
+        self._done.discard(index)
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long to go on trying while nothing succeeds, in seconds."""
+
+    give_up_after: float = 300.0
+
+    def delay(self, attempt: int, *, jitter: float) -> float:
+        """Return the pause before try *attempt* + 1; *jitter* is uniform in [0, 1).
+
+        Exponential with full jitter, so that many stations do not return at once when a
+        relay comes back.
+        """
+        ceiling = min(MAX_DELAY, BASE_DELAY * 2 ** min(attempt, 16))
+        return BASE_DELAY / 2 + ceiling * jitter
+
+    def exhausted(self, *, since_success: float) -> bool:
+        """Tell whether it is time to give up."""
+        return since_success >= self.give_up_after
+
+
+class DamageReport:
+    """How often each chunk arrived damaged, and what follows from it.
+
+    A chunk that arrives damaged is fetched again; damaged twice in a row, the far side
+    is asked to replace its copy; damaged `MAX_DAMAGED` times, the transfer fails.
+    """
+
+    MAX_DAMAGED = 4
+
+    def __init__(self) -> None:
+        self._counts: dict[int, int] = {}
+
+    def damaged(self, index: int) -> int:
+        """Note one more damaged arrival of chunk *index*; return how many there were."""
+        self._counts[index] = self._counts.get(index, 0) + 1
+        return self._counts[index]
+
+    def intact(self, index: int) -> None:
+        """Chunk *index* arrived intact."""
+        self._counts.pop(index, None)
+
+    @staticmethod
+    def must_be_replaced(count: int) -> bool:
+        """Tell whether the far side's copy itself must be suspected."""
+        return count >= 2
+
+    @classmethod
+    def is_hopeless(cls, count: int) -> bool:
+        """Tell whether to stop trying."""
+        return count >= cls.MAX_DAMAGED
