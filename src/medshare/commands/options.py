@@ -1,0 +1,86 @@
+"""What several commands ask for in the same words: output, relay, sizes and times."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, Final, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
+_SPAN: Final = re.compile(r"(\d{1,10})\s*([smhdwy])", re.IGNORECASE)
+_SECONDS: Final = {
+    "s": 1,
+    "m": 60,
+    "h": 3600,
+    "d": 86400,
+    "w": 7 * 86400,
+    "y": 365 * 86400,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """How a command talks: JSON lines, errors only, and how much detail."""
+
+    json: bool = False
+    quiet: bool = False
+    verbose: int = 0
+
+
+class Size(click.ParamType[int]):
+    """Octets, written as `500K`, `20M`, `1.5G` (powers of 1024)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return the number of octets, which is positive."""
+        if isinstance(value, int):
+            return value
+        match = _SIZE.fullmatch(str(value).strip())
+        octets = 0
+        if match:
+            octets = int(float(match[1]) * 1024 ** " kmgt".index(match[2].lower() or " "))
+        if octets < 1:
+            self.fail(f"{value!r} is not a size such as 500K, 20M or 1.5G", param, ctx)
+        return octets
+
+
+class Span(click.ParamType[int]):
+    """A length of time in seconds, written as `90s`, `15m`, `12h`, `30d`, `2w` or `10y`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Return whole seconds, which are positive."""
+        if isinstance(value, int):
+            return value
+        match = _SPAN.fullmatch(str(value).strip())
+        seconds = int(match[1]) * _SECONDS[match[2].lower()] if match else 0
+        if seconds < 1:
+            self.fail(f"{value!r} is not a time such as 15m, 12h or 30d", param, ctx)
+        return seconds
+
+
+def examples(text: str) -> str:
+    """Return *text*, lines of `command   # what it does`, as the epilog of a help page."""
+    lines = [f"  {line.strip()}" for line in text.strip().splitlines()]
+    return "\n".join(["\b", "Examples:", *lines])
+
+
+def output_options(command: Command) -> Command:
+    """Add `--json`, `-q` and `-v`; the command receives them as one `mode`."""
+
+    def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        before: Mode = ctx.params.get("mode", Mode())
+        ctx.params["mode"] = replace(before, **{str(param.name): value})
+        return value
+
+    def option(*names: str, **how: Any) -> Callable[[Command], Command]:
+        return click.option(*names, expose_value=False, callback=gather, **how)
+
+    command = option("--json", is_flag=True, help="One JSON object a line, for programs.")(command)
+    command = option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
+    return option("-v", "--verbose", count=True, help="More detail; -vv for bug reports.")(command)
