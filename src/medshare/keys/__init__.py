@@ -1,0 +1,1 @@
+"""Where secret keys live: an encrypted file, and later tokens, behind the interface of `base`."""

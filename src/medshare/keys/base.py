@@ -1,0 +1,83 @@
+"""The one interface that every keystore backend offers.
+
+A keystore holds the secret keys of one station in *generations*, numbered from 0.  A
+rotation adds a generation and never takes one away: old keys go on opening old parcels.
+The newest generation is *pending* from the moment its keys are durable until the
+rotation that asked for it is complete; a rotation that was interrupted is recognised by
+it.
+
+Secrets do not cross this interface.  What does is able to sign or to open, so that a
+token which never gives its keys away can stand behind it as well as a file.  The
+contract that each backend must pass is `tests/suites/keystore_suite.py`.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from medshare.suites.base import Opener, PublicKey, Signer
+
+
+class Purpose(StrEnum):
+    """What a key is for; no key serves two purposes."""
+
+    SIGN = "sign"
+    OPEN = "open"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What may be known of one key without any secret; *created* in seconds since 1970 UTC."""
+
+    generation: int
+    purpose: Purpose
+    public: PublicKey
+    created: int
+    pending: bool
+
+
+class KeyStore(Protocol):
+    """The secret keys of one station, unlocked."""
+
+    @property
+    def backend(self) -> str:
+        """Which kind of keystore this is: `file`."""
+
+    def records(self) -> tuple[KeyRecord, ...]:
+        """Return what is here: oldest generation first, signature keys before the others."""
+
+    def signers(self, generation: int) -> tuple[Signer, ...]:
+        """Return the signature keys of *generation*, in the order in which a card lists them.
+
+        Raises KeyUnavailableError when there is no such generation.
+        """
+
+    def openers(self, generation: int) -> tuple[Opener, ...]:
+        """Return the keys of *generation* to which others wrap, in the order of the card.
+
+        Raises KeyUnavailableError when there is no such generation.
+        """
+
+    def prepare(self, *, created: int) -> int:
+        """Make the keys of the next generation durable, as pending; return its number.
+
+        While a generation is pending it is the next one: nothing is made, its number is
+        returned.  Raises StorageError when it cannot be stored; then nothing has changed.
+        """
+
+    def settle(self, generation: int) -> None:
+        """Record durably that the rotation to *generation* is complete.  Idempotent.
+
+        Raises KeyUnavailableError when there is no such generation, StorageError when it
+        cannot be stored.
+        """
+
+
+def pending_generation(store: KeyStore) -> int | None:
+    """Return the number of the generation whose rotation is not complete, if there is one."""
+    return next((record.generation for record in store.records() if record.pending), None)
+
+
+def newest_generation(store: KeyStore) -> int:
+    """Return the number of the newest generation, pending or not."""
+    return max(record.generation for record in store.records())

@@ -1,0 +1,246 @@
+"""The keystore as an encrypted file: the default backend.
+
+Writing: the old file is copied to `keystore.previous`, the new one takes its place
+atomically, is read back and opened, and only then does the copy go.  Nothing is written
+over a file that another process has changed since it was read.
+"""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
+from medshare.errors import (
+    FormatError,
+    IntegrityError,
+    PassphraseError,
+    StorageError,
+    UnsupportedVersionError,
+)
+from medshare.keys.attempts import count_failure, forget_failures, seconds_to_wait
+from medshare.keys.base import KeyRecord, Purpose
+from medshare.keys.lock import exclusive
+from medshare.keys.material import Material, SecretKey, new_generation
+from medshare.keys.sealed import (
+    DEFAULT_COST,
+    MAX_FILE,
+    KdfCost,
+    SealedStore,
+    StoreKey,
+    new_store_key,
+    parse_sealed,
+    store_key_for,
+)
+from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
+from medshare.suites.kem import SoftwareOpener, opener_from_seed
+from medshare.suites.signatures import SoftwareSigner, signer_from_seed
+
+_WHAT: Final = "the keystore"
+
+
+class FileKeyStore:
+    """A keystore file, unlocked.  Made by `create` and `open`; its representation is mute."""
+
+    def __init__(
+        self, path: Path, key: StoreKey, material: Material, written: bytes, random: RandomBytes
+    ) -> None:
+        self._path = path
+        self._key = key
+        self._material = material
+        self._written = written
+        self._random = random
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        passphrase: bytes,
+        *,
+        created: int,
+        cost: KdfCost = DEFAULT_COST,
+        random: RandomBytes = SYSTEM_RANDOM,
+    ) -> "FileKeyStore":
+        """Make a keystore at *path* with the keys of generation 0, not pending.
+
+        *created* is in seconds since 1970 UTC.  Raises StorageError when there is
+        something at *path*, or it cannot be written.
+        """
+        if path.exists():
+            raise StorageError(f"there is a keystore at {path}; it is not overwritten")
+        material = Material((new_generation(random, created=created),))
+        key = new_store_key(passphrase, cost, random=random)
+        data = key.close(material, random=random).encode()
+        write_file(path, data, what=_WHAT)
+        return cls(path, key, material, data, random)
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        passphrase: bytes,
+        *,
+        cost: KdfCost = DEFAULT_COST,
+        random: RandomBytes = SYSTEM_RANDOM,
+    ) -> "FileKeyStore":
+        """Return the keystore at *path*, opened with *passphrase*.
+
+        A file whose derivation cost is below *cost* is written anew with that cost.
+        Raises PassphraseError, UnsupportedVersionError, and StorageError when the file
+        is missing, unreadable or damaged.
+        """
+        data, store = _read(path)
+        key = _unlock(path, store, passphrase)
+        material = _open(path, key, store)
+        opened = cls(path, key, material, data, random)
+        with suppress(StorageError):  # a copy too many is no reason not to open
+            opened._forget_previous()
+        opened._strengthen(passphrase, cost)
+        return opened
+
+    def __repr__(self) -> str:
+        return f"FileKeyStore({len(self._material.generations)} generations)"
+
+    @property
+    def backend(self) -> str:
+        """`file`."""
+        return "file"
+
+    def records(self) -> tuple[KeyRecord, ...]:
+        """Return what is here: oldest generation first, signature keys before the others."""
+        records = []
+        for number, generation in enumerate(self._material.generations):
+            for purpose in Purpose:
+                for key in generation.of(purpose):
+                    public, pending = _public(key), generation.pending
+                    records.append(KeyRecord(number, purpose, public, generation.created, pending))
+        return tuple(records)
+
+    def signers(self, generation: int) -> tuple[Signer, ...]:
+        """Return the signature keys of *generation*, in the order of the card."""
+        keys = self._material.generation(generation).of(Purpose.SIGN)
+        return tuple(_signer(key) for key in keys)
+
+    def openers(self, generation: int) -> tuple[Opener, ...]:
+        """Return the keys of *generation* to which others wrap, in the order of the card."""
+        keys = self._material.generation(generation).of(Purpose.OPEN)
+        return tuple(_opener(key) for key in keys)
+
+    def prepare(self, *, created: int) -> int:
+        """Make the keys of the next generation durable, as pending; return its number."""
+        pending = self._material.pending
+        if pending is not None:
+            return pending
+        self._write(self._material.with_pending(new_generation(self._random, created=created)))
+        return len(self._material.generations) - 1
+
+    def settle(self, generation: int) -> None:
+        """Record durably that the rotation to *generation* is complete."""
+        self._material.generation(generation)
+        if self._material.pending == generation:
+            self._write(self._material.settled())
+
+    def _write(self, material: Material, key: StoreKey | None = None) -> None:
+        """Make *material* the content of the file; on failure nothing here has changed."""
+        key = key or self._key
+        data = key.close(material, random=self._random).encode()
+        with exclusive(_beside(self._path, "lock"), wait=True, what="the keystore is in use"):
+            if _read_octets(self._path) != self._written:
+                raise StorageError(
+                    "the keystore was changed by another process meanwhile; nothing was written",
+                    hint="run the same command again",
+                )
+            write_file(previous_copy(self._path), self._written, what="a copy of the keystore")
+            write_file(self._path, data, what=_WHAT)
+            back, store = _read(self._path)
+            if back != data or _open(self._path, key, store) != material:
+                raise _damaged(self._path, "it does not read back as it was written")
+            self._key, self._material, self._written = key, material, data
+            self._forget_previous()
+
+    def _forget_previous(self) -> None:
+        """Remove the copy of the file's earlier state: the present one is known to open."""
+        copy = previous_copy(self._path)
+        if copy.exists():
+            with storage_errors("remove the previous copy of the keystore"):
+                copy.unlink(missing_ok=True)
+            fsync_folder(copy.parent)
+
+    def _strengthen(self, passphrase: bytes, cost: KdfCost) -> None:
+        """Raise the derivation cost to *cost*, now or, where that fails, at a later opening."""
+        raised = self._key.header.cost.raised_to(cost)
+        if raised != self._key.header.cost:
+            with suppress(StorageError):
+                self._write(self._material, new_store_key(passphrase, raised, random=self._random))
+
+
+def previous_copy(path: Path) -> Path:
+    """Return where the earlier state of the keystore *path* is kept during a change."""
+    return _beside(path, "previous")
+
+
+def attempts_file(path: Path) -> Path:
+    """Return where wrong passphrases for the keystore *path* are counted."""
+    return _beside(path, "attempts")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(f"{path.name}.{suffix}")
+
+
+def _read_octets(path: Path) -> bytes:
+    return read_file(path, limit=MAX_FILE, what=_WHAT)
+
+
+def _read(path: Path) -> tuple[bytes, SealedStore]:
+    try:
+        data = _read_octets(path)
+        return data, parse_sealed(data)
+    except UnsupportedVersionError:
+        raise
+    except FormatError as error:
+        raise _damaged(path, error.message) from error
+
+
+def _unlock(path: Path, store: SealedStore, passphrase: bytes) -> StoreKey:
+    try:
+        key = store_key_for(store, passphrase)
+    except PassphraseError as error:
+        failures = count_failure(attempts_file(path))
+        times = "" if failures == 1 else f" ({failures} times in a row)"
+        seconds = seconds_to_wait(failures)
+        raise PassphraseError(
+            f"{error.message}{times}",
+            hint=f"wait {seconds} s, then try again; a lost passphrase cannot be recovered",
+        ) from error
+    except MemoryError as error:
+        needed = store.header.cost.memory_kib // 1024
+        raise StorageError(f"not enough memory to open the keystore: {needed} MiB") from error
+    forget_failures(attempts_file(path))
+    return key
+
+
+def _open(path: Path, key: StoreKey, store: SealedStore) -> Material:
+    try:
+        return key.open(store)
+    except (IntegrityError, FormatError) as error:
+        raise _damaged(path, error.message) from error
+
+
+def _damaged(path: Path, reason: str) -> StorageError:
+    copy = previous_copy(path)
+    hint = f"its previous state is at {copy}: put that in its place, or restore a backup"
+    if not copy.exists():
+        hint = "restore it from your backup; nothing else can open parcels sent to this station"
+    return StorageError(f"the keystore {path} is damaged ({reason})", hint=hint)
+
+
+def _signer(key: SecretKey) -> SoftwareSigner:
+    return signer_from_seed(key.algorithm, key.seed)
+
+
+def _opener(key: SecretKey) -> SoftwareOpener:
+    return opener_from_seed(key.algorithm, key.seed)
+
+
+def _public(key: SecretKey) -> PublicKey:
+    return (_signer(key) if key.purpose is Purpose.SIGN else _opener(key)).public

@@ -1,0 +1,153 @@
+"""The secret content of a keystore file: seeds by generation, as a value.
+
+Pure: octets in, octets out, and no method that changes anything.  No representation
+shows a seed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from medshare import canonical
+from medshare.canonical import Fields
+from medshare.errors import FormatError, KeyUnavailableError, LimitError
+from medshare.keys.base import Purpose
+from medshare.suites.base import RandomBytes
+from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE
+from medshare.suites.signatures import ED25519, ML_DSA_65, SEED_SIZE
+
+MAX_GENERATIONS: Final = 256
+"""As many as a card can list."""
+MAX_KEYS: Final = 16
+"""Keys of one generation."""
+MAX_MATERIAL: Final = 1 << 20
+
+IDENTITY_KEYS: Final = (
+    (Purpose.SIGN, ED25519, SEED_SIZE),
+    (Purpose.SIGN, ML_DSA_65, SEED_SIZE),
+    (Purpose.OPEN, HYBRID, HYBRID_SEED_SIZE),
+)
+"""Purpose, algorithm and octets of each key of a new generation."""
+
+_SIZES: Final = {(purpose, algorithm): size for purpose, algorithm, size in IDENTITY_KEYS}
+_WHAT: Final = "the content of the keystore"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class SecretKey:
+    """One secret key, as the seed from which its algorithm expands it."""
+
+    purpose: Purpose
+    algorithm: str
+    seed: bytes
+
+    def __repr__(self) -> str:
+        return f"SecretKey({self.purpose}, {self.algorithm})"
+
+
+@dataclass(frozen=True, slots=True)
+class SecretGeneration:
+    """The keys that were made together; *created* in seconds since 1970 UTC."""
+
+    created: int
+    pending: bool
+    keys: tuple[SecretKey, ...]
+
+    def of(self, purpose: Purpose) -> tuple[SecretKey, ...]:
+        """Return the keys for *purpose*, in their order."""
+        return tuple(key for key in self.keys if key.purpose is purpose)
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """Every generation, oldest first; only the newest may be pending."""
+
+    generations: tuple[SecretGeneration, ...]
+
+    @property
+    def pending(self) -> int | None:
+        """The number of the pending generation, if there is one."""
+        return len(self.generations) - 1 if self.generations[-1].pending else None
+
+    def generation(self, number: int) -> SecretGeneration:
+        """Return generation *number*; raise KeyUnavailableError when there is none."""
+        if not 0 <= number < len(self.generations):
+            raise KeyUnavailableError(
+                f"the keystore holds no keys of generation {number}",
+                hint="restore the newest backup of the keystore",
+            )
+        return self.generations[number]
+
+    def with_pending(self, added: SecretGeneration) -> "Material":
+        """Return this with *added* as its newest, pending generation."""
+        if len(self.generations) >= MAX_GENERATIONS:
+            raise LimitError(
+                f"a station has at most {MAX_GENERATIONS} generations of keys, and all are used",
+                hint="make a new station with another MEDSHARE_HOME and exchange its card",
+            )
+        return Material((*self.generations, replace(added, pending=True)))
+
+    def settled(self) -> "Material":
+        """Return this with no generation pending."""
+        *older, newest = self.generations
+        return Material((*older, replace(newest, pending=False)))
+
+    def encode(self) -> bytes:
+        """Return the deterministic encoding.  It is as secret as the seeds in it."""
+        generations: list[canonical.Value] = [
+            [
+                generation.created,
+                generation.pending,
+                [[str(key.purpose), key.algorithm, key.seed] for key in generation.keys],
+            ]
+            for generation in self.generations
+        ]
+        return canonical.encode({"generations": generations})
+
+
+def new_generation(random: RandomBytes, *, created: int) -> SecretGeneration:
+    """Return freshly drawn keys for one generation."""
+    keys = tuple(SecretKey(use, name, random(size)) for use, name, size in IDENTITY_KEYS)
+    return SecretGeneration(created=created, pending=False, keys=keys)
+
+
+def parse_material(data: bytes) -> Material:
+    """Return the material in *data*; raise FormatError unless all of it is well formed."""
+    fields = Fields(canonical.decode(data, limit=MAX_MATERIAL, what=_WHAT), what=_WHAT)
+    items = fields.items("generations", maximum=MAX_GENERATIONS)
+    fields.finish()
+    if not items:
+        raise FormatError("a keystore without keys")
+    generations = tuple(_generation(item) for item in items)
+    if any(generation.pending for generation in generations[:-1]):
+        raise FormatError("a generation in the keystore is pending, but is not the newest")
+    return Material(generations)
+
+
+def _generation(item: object) -> SecretGeneration:
+    match item:
+        case [int() as created, bool() as pending, list() as keys] if (
+            type(created) is int and len(keys) <= MAX_KEYS
+        ):
+            return SecretGeneration(created, pending, _keys(keys))
+    raise FormatError("a generation in the keystore is malformed")
+
+
+def _keys(items: Sequence[object]) -> tuple[SecretKey, ...]:
+    keys = []
+    for item in items:
+        match item:
+            case [str() as purpose, str() as algorithm, bytes() as seed]:
+                keys.append(_key(purpose, algorithm, seed))
+            case _:
+                raise FormatError("a key in the keystore is malformed")
+    if {key.purpose for key in keys} != set(Purpose):
+        raise FormatError("a generation in the keystore lacks a key")
+    return tuple(keys)
+
+
+def _key(purpose: str, algorithm: str, seed: bytes) -> SecretKey:
+    for known, name in _SIZES:
+        if (purpose, algorithm) == (known, name) and len(seed) == _SIZES[known, name]:
+            return SecretKey(known, algorithm, seed)
+    raise FormatError("a key in the keystore is of a kind or length that is unknown here")
