@@ -9,7 +9,7 @@ A journal may lose its tail without harm.  What it does not claim is asked of th
 side again, or moved again.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,6 +18,7 @@ from medshare.canonical import Fields
 from medshare.chunking import MAX_CHUNKS, MAX_PIECES
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.errors import FormatError
+from medshare.manifest import MAX_FILES
 
 MAX_RECORD: Final = 64 * 1024 * 1024
 VERSION: Final = 1
@@ -88,6 +89,20 @@ class ChunkDone:
 
 
 @dataclass(frozen=True, slots=True)
+class FileHashed:
+    """File *index* was read back from disk whole; *digest* is what it has there."""
+
+    index: int
+    digest: Digest
+
+    def encode(self) -> bytes:
+        """Return the record's octets."""
+        return canonical.encode(
+            {"digest": self.digest.value, "index": self.index, "kind": "file"}
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkLost:
     """Chunk *index* turned out not to be the sealed one; it counts as missing again."""
 
@@ -100,13 +115,14 @@ class ChunkLost:
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """Everything recorded before this is durable, also through a loss of power."""
+    """The first *records* chunk records of this journal are durable, also without power."""
 
     boot: str
+    records: int
 
     def encode(self) -> bytes:
         """Return the record's octets."""
-        return canonical.encode({"boot": self.boot, "kind": "synced"})
+        return canonical.encode({"boot": self.boot, "kind": "synced", "records": self.records})
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ class Reached:
         return canonical.encode({"kind": "reached", "milestone": self.milestone})
 
 
-Record = Begun | Accepted | ChunkDone | ChunkLost | Synced | Reached
+Record = Begun | Accepted | ChunkDone | FileHashed | ChunkLost | Synced | Reached
 
 
 def parse_record(data: bytes) -> Record:
@@ -164,22 +180,30 @@ def _chunk(fields: Fields) -> ChunkDone:
     )
 
 
+def _file(fields: Fields) -> FileHashed:
+    return FileHashed(
+        index=fields.uint("index", maximum=MAX_FILES),
+        digest=Digest(fields.octets("digest", size=DIGEST_SIZE)),
+    )
+
+
 def _lost(fields: Fields) -> ChunkLost:
     return ChunkLost(fields.uint("index", maximum=MAX_CHUNKS))
 
 
 def _synced(fields: Fields) -> Synced:
-    return Synced(fields.text("boot", maximum=64))
+    return Synced(fields.text("boot", maximum=64), fields.uint("records"))
 
 
 def _reached(fields: Fields) -> Reached:
     return Reached(fields.text("milestone", maximum=16))
 
 
-_READERS: Final = {
+_READERS: Final[dict[str, Callable[[Fields], Record]]] = {
     "accepted": _accepted,
     "begun": _begun,
     "chunk": _chunk,
+    "file": _file,
     "lost": _lost,
     "reached": _reached,
     "synced": _synced,
@@ -192,7 +216,10 @@ class History:
 
     first: Begun | Accepted | None = None
     chunks: dict[int, ChunkDone] = field(default_factory=dict)
+    files: dict[int, Digest] = field(default_factory=dict)
     milestones: set[str] = field(default_factory=set)
+    recorded: int = 0
+    """How many chunk records the journal has, those of chunks lost again included."""
 
 
 def replay(records: Iterable[bytes], *, boot: str | None = None) -> History:
@@ -203,7 +230,7 @@ def replay(records: Iterable[bytes], *, boot: str | None = None) -> History:
     may have taken their octets.  Raises FormatError when a record is malformed.
     """
     history = History()
-    unsynced: set[int] = set()
+    unsynced: list[tuple[int, int]] = []
     written_in = ""
     for data in records:
         record = parse_record(data)
@@ -213,15 +240,20 @@ def replay(records: Iterable[bytes], *, boot: str | None = None) -> History:
                 written_in = record.boot if isinstance(record, Accepted) else ""
             case ChunkDone():
                 history.chunks[record.index] = record
-                unsynced.add(record.index)
+                history.recorded += 1
+                unsynced.append((history.recorded, record.index))
+            case FileHashed():
+                history.files[record.index] = record.digest
             case ChunkLost():
                 history.chunks.pop(record.index, None)
+                history.files.clear()
             case Synced():
-                unsynced.clear()
+                unsynced = [entry for entry in unsynced if entry[0] > record.records]
                 written_in = record.boot
             case Reached():
                 history.milestones.add(record.milestone)
-    if boot is not None and boot != written_in:
-        for index in unsynced:
+    if boot is not None and (boot != written_in or not boot):
+        for _, index in unsynced:
             history.chunks.pop(index, None)
+            history.files.clear()
     return history

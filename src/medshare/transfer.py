@@ -94,7 +94,7 @@ class Patience:
         Exponential with full jitter, so that many stations do not return at once when a
         relay comes back.
         """
-        ceiling = min(MAX_DELAY, BASE_DELAY * 2 ** min(attempt, 16))
+        ceiling = min(MAX_DELAY, BASE_DELAY * (1 << min(attempt, 16)))
         return BASE_DELAY / 2 + ceiling * jitter
 
     def exhausted(self, *, since_success: float) -> bool:

@@ -1,0 +1,149 @@
+"""A parcel that this station receives: accepted once, taken up again after any interruption.
+
+Nothing of a parcel is believed before these checks, in this order:
+
+1. The envelope is well formed and its signatures verify under the keys it names.
+2. It is the envelope of the parcel that was asked for.
+3. Those keys are on the card of a trusted contact (or are this station's own).
+4. The parcel key opens from a stanza for this station and matches the commitment.
+5. The sealed manifest has the digest that the envelope names, and every path in it is
+   allowed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medshare.chunking import Layout
+from medshare.disk.atomic import read_file, write_file
+from medshare.disk.boot import boot_id
+from medshare.disk.journal_file import JournalFile
+from medshare.envelope import MAX_ENVELOPE_SIZE, MAX_SEALED_MANIFEST, Envelope, parse_envelope
+from medshare.errors import IntegrityError, UntrustedSignerError, UsageError
+from medshare.ids import ParcelId
+from medshare.manifest import Manifest
+from medshare.resume import Accepted, History, Record, replay
+from medshare.sealing import ParcelKey, open_manifest
+from medshare.sharing.receipts import OUTPUT_FILE
+from medshare.sharing.rotate import parcel_key
+from medshare.station import Contact, Identity, Station
+from medshare.transport.base import Transport
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedEnvelope:
+    """An envelope that passed all checks, with what it opens."""
+
+    envelope: Envelope
+    envelope_octets: bytes
+    manifest: Manifest
+    manifest_octets: bytes
+    sender: Contact
+    key: ParcelKey
+
+
+@dataclass(slots=True)
+class Incoming:
+    """One parcel on its way in, with everything that is needed to go on receiving it."""
+
+    opened: OpenedEnvelope
+    folder: Path
+    output: Path
+    layout: Layout
+    journal: JournalFile
+    history: History
+
+    @property
+    def parcel(self) -> ParcelId:
+        """The parcel's id."""
+        return self.opened.envelope.parcel
+
+    def note(self, record: Record, *, sync: bool = False) -> None:
+        """Append *record* to the journal."""
+        self.journal.append(record.encode(), sync=sync)
+
+
+def sender_of(envelope: Envelope, station: Station) -> Contact:
+    """Return the trusted contact who signed *envelope*; raise UntrustedSignerError otherwise."""
+    if envelope.sender == station.id:
+        contact: Contact | None = Contact("this station", station.id, station.card, 0)
+    else:
+        contact = station.contacts.of(envelope.sender)
+    if contact is None:
+        raise UntrustedSignerError(
+            f"the sender (station {envelope.sender.hex()[:10]}) is not among your contacts",
+            hint="import their card (medshare card import FILE) after comparing its fingerprint",
+        )
+    if not contact.card.knows_signing_keys(envelope.sender_keys):
+        raise UntrustedSignerError(
+            f"the parcel is signed with keys that the card of {contact.name} does not have",
+            hint="import their current card, after comparing its fingerprint",
+        )
+    return contact
+
+
+def open_parcel(
+    parcel: ParcelId, *, identity: Identity, station: Station, transport: Transport
+) -> OpenedEnvelope:
+    """Return the parcel's envelope and manifest after all the checks listed above.
+
+    What an earlier run accepted and kept in the inbox is used as it is, so that the far
+    side cannot exchange it later.
+    """
+    folder = station.inbox(parcel)
+    envelope_octets = _kept(folder / "envelope", MAX_ENVELOPE_SIZE)
+    if envelope_octets is None:
+        envelope_octets = transport.get_envelope(parcel)
+    envelope = parse_envelope(envelope_octets)
+    if envelope.parcel != parcel:
+        raise IntegrityError("the far side answered with the envelope of another parcel")
+    sender = sender_of(envelope, station)
+    key = parcel_key(envelope, folder, identity)
+    manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)
+    if manifest_octets is None:
+        manifest_octets = transport.get_manifest(parcel, size=envelope.manifest_size)
+    manifest = open_manifest(manifest_octets, key, envelope)
+    return OpenedEnvelope(envelope, envelope_octets, manifest, manifest_octets, sender, key)
+
+
+def _kept(path: Path, limit: int) -> bytes | None:
+    return read_file(path, limit=limit, what="the inbox") if path.exists() else None
+
+
+def accept(opened: OpenedEnvelope, *, station: Station, output: Path) -> Incoming:
+    """Begin to receive into *output*, or go on with it; the inbox remembers which.
+
+    Raises UsageError when this parcel is already being received into another folder, and
+    StorageError when another process is receiving it right now.
+    """
+    folder = station.inbox(opened.envelope.parcel)
+    output = output.resolve()
+    layout = Layout(opened.manifest.sizes, opened.envelope.chunk_size)
+    if layout.chunk_count != opened.envelope.chunk_count:
+        raise IntegrityError("the manifest does not fill the chunks that the envelope announces")
+    journal = JournalFile.open(folder / "journal")
+    try:
+        history = replay(journal.records(), boot=boot_id())
+        first = history.first
+        if isinstance(first, Accepted):
+            _require_same(first, opened, output)
+        else:
+            write_file(folder / "envelope", opened.envelope_octets)
+            write_file(folder / "manifest", opened.manifest_octets)
+            write_file(folder / OUTPUT_FILE, str(output).encode())
+            record = Accepted(str(output), opened.envelope.digest, boot_id())
+            journal.append(record.encode(), sync=True)
+            history.first = record
+    except BaseException:
+        journal.close()
+        raise
+    return Incoming(opened, folder, output, layout, journal, history)
+
+
+def _require_same(first: Accepted, opened: OpenedEnvelope, output: Path) -> None:
+    if first.envelope != opened.envelope.digest:
+        raise IntegrityError("the inbox holds another envelope for this parcel")
+    if first.output != str(output):
+        raise UsageError(
+            f"this parcel is already being received into {first.output}",
+            hint="use the same --output again",
+        )

@@ -1,0 +1,273 @@
+"""A parcel that this station sends: begun once, taken up again after any interruption.
+
+The outbox keeps, for each parcel, `envelope`, `manifest`, later `seal`, and a `journal`;
+`pending-<request>` names the parcel in which a request (these paths, to these
+recipients, this way) is being answered, so that the same command goes on with it.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from medshare import canonical
+from medshare.chunking import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_CHUNKS, Layout
+from medshare.codecs import Effort
+from medshare.digest import Digest
+from medshare.disk.atomic import read_file, write_file
+from medshare.disk.journal_file import JournalFile
+from medshare.disk.sources import Sources
+from medshare.envelope import (
+    MAX_ENVELOPE_SIZE,
+    MAX_SEALED_MANIFEST,
+    Envelope,
+    Stanza,
+    encode_envelope,
+    parse_envelope,
+)
+from medshare.errors import FormatError, IntegrityError, KeyUnavailableError, StorageError
+from medshare.ids import PARCEL_ID_SIZE, ParcelId, StationId, parcel_id_from_text
+from medshare.manifest import FileEntry, Manifest
+from medshare.resume import Begun, History, Reached, Record, replay
+from medshare.sealing import (
+    ParcelKey,
+    open_manifest,
+    seal_manifest,
+    unwrap_chunk_seed,
+    wrap_chunk_seed,
+    wrap_parcel_key,
+)
+from medshare.sharing.rotate import parcel_key
+from medshare.station import Contact, Identity, Station
+from medshare.suites import suite_named
+from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Signer, Suite
+from medshare.suites.signatures import SEED_SIZE, signer_from_seed
+
+_REQUEST: Final = b"medshare/1 request\x00"
+_FORGOTTEN: Final = frozenset({"abandoned", "receipted"})
+
+
+@dataclass(frozen=True, slots=True)
+class SendOptions:
+    """How to send; times in seconds since 1970 UTC, rates in octets a second."""
+
+    chunk_size: int = DEFAULT_CHUNK_SIZE
+    workers: int | None = None
+    effort: Effort = Effort.BALANCED
+    pad: bool = False
+    tier: str = "routine"
+    delete_after: int = 0
+    note: str = ""
+    follow_symlinks: bool = False
+    skip_hidden: bool = False
+    wait: float | None = None
+    limit_rate: int | None = None
+    give_up_after: float = 300.0
+
+
+@dataclass(slots=True)
+class Outgoing:
+    """One parcel on its way out, with everything that is needed to go on sending it."""
+
+    folder: Path
+    pointer: Path
+    envelope: Envelope
+    envelope_octets: bytes
+    manifest: Manifest
+    manifest_octets: bytes
+    layout: Layout
+    key: ParcelKey
+    chunk_signer: Signer
+    journal: JournalFile
+    history: History
+
+    @property
+    def parcel(self) -> ParcelId:
+        """The parcel's id."""
+        return self.envelope.parcel
+
+    @property
+    def recipients(self) -> tuple[StationId, ...]:
+        """The stations addressed, without the sender itself."""
+        sender = self.envelope.sender
+        return tuple(s.station for s in self.envelope.recipients if s.station != sender)
+
+    def note(self, record: Record, *, sync: bool = False) -> None:
+        """Append *record* to the journal."""
+        self.journal.append(record.encode(), sync=sync)
+
+    def forget(self, milestone: str) -> None:
+        """Close the request: the same command will make a new parcel from now on."""
+        self.note(Reached(milestone), sync=True)
+        self.pointer.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What identifies a request to send, and the file that names the parcel answering it."""
+
+    digest: Digest
+    pointer: Path
+
+
+def request_of(
+    paths: Sequence[Path],
+    to: Sequence[StationId],
+    route: str,
+    *,
+    options: SendOptions,
+    station: Station,
+) -> Request:
+    """Return the request that a command makes: the same command makes the same request."""
+    asked: list[canonical.Value] = [
+        sorted(os.fsencode(path.absolute()) for path in paths),
+        sorted(to),
+        route,
+        [options.chunk_size, options.tier, options.delete_after, options.note, options.pad],
+    ]
+    digest = suite_named("intl").digest(_REQUEST, canonical.encode(asked))
+    return Request(digest, station.home / "outbox" / f"pending-{digest.hex[:32]}")
+
+
+def take_up(request: Request, station: Station, identity: Identity) -> Outgoing | None:
+    """Return the parcel that an earlier run began for this request, or None.
+
+    A parcel whose files are damaged or missing is left aside: a new one costs an upload,
+    never correctness.  Raises StorageError when another process is sending it right now.
+    """
+    if not request.pointer.exists():
+        return None
+    try:
+        text = read_file(request.pointer, limit=64, what="the outbox").decode("ascii", "replace")
+        folder = station.outbox(parcel_id_from_text(text.strip()))
+        journal = JournalFile.open(folder / "journal")
+    except FormatError:
+        return None
+    try:
+        outgoing = _load(folder, request, journal, identity)
+    except (FormatError, IntegrityError, KeyUnavailableError, StorageError):
+        outgoing = None
+    if outgoing is None:
+        journal.close()
+    return outgoing
+
+
+def _load(
+    folder: Path, request: Request, journal: JournalFile, identity: Identity
+) -> Outgoing | None:
+    history = replay(journal.records())
+    first = history.first
+    if not isinstance(first, Begun) or history.milestones & _FORGOTTEN:
+        return None
+    if first.request != request.digest:
+        return None
+    envelope_octets = read_file(folder / "envelope", limit=MAX_ENVELOPE_SIZE, what="the outbox")
+    manifest_octets = read_file(folder / "manifest", limit=MAX_SEALED_MANIFEST, what="the outbox")
+    envelope = parse_envelope(envelope_octets)
+    current = tuple(signer.public for signer in identity.signers)
+    if envelope.sender_keys != current and not (folder / "seal").exists():
+        return None  # begun before a key rotation: its seal could no longer be signed
+    key = parcel_key(envelope, folder, identity)
+    manifest = open_manifest(manifest_octets, key, envelope)
+    seed = _chunk_seed(first.chunk_seed, envelope.parcel, identity)
+    signer = signer_from_seed(envelope.chunk_key.algorithm, seed)
+    layout = Layout(manifest.sizes, envelope.chunk_size)
+    return Outgoing(
+        folder, request.pointer, envelope, envelope_octets, manifest, manifest_octets,
+        layout, key, signer, journal, history,
+    )  # fmt: skip
+
+
+def begin(
+    request: Request,
+    sources: Sources,
+    *,
+    to: Sequence[Contact],
+    identity: Identity,
+    station: Station,
+    options: SendOptions,
+    now: int,
+) -> Outgoing:
+    """Make a new parcel for *sources*; nothing has moved yet, everything needed is on disk.
+
+    Order: manifest, envelope, journal, and last the pointer that makes it findable.
+    """
+    suite = suite_named("intl")
+    parcel = ParcelId(SYSTEM_RANDOM(PARCEL_ID_SIZE))
+    key = ParcelKey(SYSTEM_RANDOM(KEY_SIZE))
+    seed = SYSTEM_RANDOM(SEED_SIZE)
+    signer = signer_from_seed(suite.chunk_signature, seed)
+    manifest = Manifest(
+        tuple(FileEntry(e.path, e.size, max(e.modified_ns, 0)) for e in sources.entries()),
+        tuple(sources.folders),
+        options.note,
+    )
+    layout = Layout(manifest.sizes, _chunk_size(sum(manifest.sizes), options.chunk_size))
+    manifest_octets = seal_manifest(manifest, key, suite, parcel)
+    facts = Envelope(
+        parcel=parcel,
+        suite=suite.name,
+        created=now,
+        delete_after=options.delete_after,
+        tier=options.tier,
+        sender=identity.station,
+        sender_keys=tuple(signer.public for signer in identity.signers),
+        recipients=_stanzas(key, suite, parcel, to, identity),
+        chunk_size=layout.chunk_size,
+        chunk_count=layout.chunk_count,
+        chunk_key=signer.public,
+        commitment=key.commitment(suite, parcel),
+        manifest_size=len(manifest_octets),
+        manifest_digest=suite.digest(manifest_octets),
+        digest=suite.digest(b""),
+    )
+    envelope, envelope_octets = encode_envelope(facts, identity.signers)
+    folder = station.outbox(parcel)
+    write_file(folder / "manifest", manifest_octets)
+    write_file(folder / "envelope", envelope_octets)
+    wrapped = wrap_chunk_seed(seed, parcel, identity.openers[0].public)
+    first = Begun(request.digest, sources.describe(), wrapped)
+    journal = JournalFile.open(folder / "journal")
+    list(journal.records())
+    journal.append(first.encode(), sync=True)
+    write_file(request.pointer, parcel.hex().encode())
+    return Outgoing(
+        folder, request.pointer, envelope, envelope_octets, manifest, manifest_octets,
+        layout, key, signer, journal, History(first),
+    )  # fmt: skip
+
+
+def _chunk_size(total: int, asked: int) -> int:
+    """Return *asked*, doubled until *total* octets fit the format's number of chunks."""
+    size = asked
+    while total > size * MAX_CHUNKS and size < MAX_CHUNK_SIZE:
+        size = min(2 * size, MAX_CHUNK_SIZE)
+    return size
+
+
+def _stanzas(
+    key: ParcelKey,
+    suite: Suite,
+    parcel: ParcelId,
+    to: Sequence[Contact],
+    identity: Identity,
+) -> tuple[Stanza, ...]:
+    """Wrap the parcel key to the sender, so that it can resume, and to each recipient."""
+    cards = {identity.station: identity.card} | {one.station: one.card for one in to}
+    return tuple(
+        wrap_parcel_key(
+            key, suite, parcel, sender=identity.station, recipient=station, to=public
+        )
+        for station, card in cards.items()
+        for public in card.current.kem_keys
+    )
+
+
+def _chunk_seed(wrapped: bytes, parcel: ParcelId, identity: Identity) -> bytes:
+    for opener in identity.openers:
+        try:
+            return unwrap_chunk_seed(wrapped, parcel, opener)
+        except IntegrityError:
+            continue
+    raise KeyUnavailableError("the key that signs this parcel's chunks does not open")

@@ -1,0 +1,99 @@
+"""Receive: what waits, and getting it, verified, under its final names, with a receipt sent."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from medshare.envelope import parse_envelope
+from medshare.errors import MedshareError
+from medshare.ids import ParcelId
+from medshare.manifest import Manifest
+from medshare.sharing.events import OnEvent, ignore
+from medshare.sharing.incoming import accept, open_parcel, sender_of
+from medshare.sharing.receiving import ReceiveOptions, ReceiveResult, Receiving
+from medshare.station import Contact, Identity, Station
+from medshare.transport.base import Transport
+
+__all__ = ["ParcelListing", "ReceiveOptions", "ReceiveResult", "list_waiting", "receive"]
+
+
+@dataclass(frozen=True, slots=True)
+class ParcelListing:
+    """One waiting parcel, as far as it could be checked; times in seconds since 1970 UTC."""
+
+    parcel: ParcelId
+    sender: Contact | None
+    created: int
+    delete_after: int
+    manifest: Manifest | None
+    fault: MedshareError | None
+    stored_chunks: int
+    total_chunks: int
+    sealed: bool
+
+
+def list_waiting(
+    *, identity: Identity, station: Station, transport: Transport
+) -> tuple[ParcelListing, ...]:
+    """Return what waits for this station; nothing is written."""
+    return tuple(
+        _listing(parcel, identity, station, transport) for parcel in transport.inbox()
+    )
+
+
+def _listing(
+    parcel: ParcelId, identity: Identity, station: Station, transport: Transport
+) -> ParcelListing:
+    envelope = parse_envelope(transport.get_envelope(parcel))
+    stored = transport.stored(parcel)
+    sender: Contact | None = None
+    manifest: Manifest | None = None
+    fault: MedshareError | None = None
+    try:
+        sender = sender_of(envelope, station)
+        opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
+        manifest = opened.manifest
+    except MedshareError as error:
+        fault = error
+    return ParcelListing(
+        parcel,
+        sender,
+        envelope.created,
+        envelope.delete_after,
+        manifest,
+        fault,
+        len(stored.chunks),
+        envelope.chunk_count,
+        stored.sealed,
+    )
+
+
+def receive(
+    parcel: ParcelId,
+    *,
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    output: Path,
+    options: ReceiveOptions | None = None,
+    on_event: OnEvent = ignore,
+) -> ReceiveResult:
+    """Receive *parcel* into the folder *output*; go on where an earlier run stopped.
+
+    Files appear under their final names only after the seal has been verified.  Returns
+    when all are there and the receipt has been handed in.
+
+    Raises:
+        UntrustedSignerError: the sender is not a trusted contact.
+        NoIdentityMatchError: the parcel is addressed to somebody else.
+        IntegrityError: something is not what the sender sealed, and could not be had anew.
+        IncompleteError: the sender has not finished; run again later.
+        StorageError, TransferError: see `medshare.errors`.
+    """
+    opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
+    incoming = accept(opened, station=station, output=output)
+    try:
+        return Receiving(
+            incoming, station, identity, transport, options or ReceiveOptions(), on_event
+        ).run()
+    finally:
+        incoming.journal.close()

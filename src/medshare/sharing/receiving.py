@@ -1,0 +1,211 @@
+"""One parcel from the far side to this station.
+
+Order of claims: a chunk is verified before it is written, written before the journal
+says so; files get their final names after the seal has been verified and everything is
+durable; the receipt is signed after the files have their names.
+"""
+
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from medshare.digest import DIGEST_SIZE, Digest
+from medshare.disk.incoming import PartFolder
+from medshare.errors import IncompleteError, IntegrityError, NotFoundError
+from medshare.ids import ParcelId
+from medshare.receipt import ReceivedFile
+from medshare.resume import Reached
+from medshare.seal import Seal, parse_seal
+from medshare.sharing.delivery import Delivery, hash_files
+from medshare.sharing.events import Finished, OnEvent, Phase, Planned
+from medshare.sharing.fetching import NEWS_SECONDS, Fetching
+from medshare.sharing.incoming import Incoming
+from medshare.sharing.workers import Crew, Meter
+from medshare.station import Contact, Identity, Station
+from medshare.transfer import Patience
+from medshare.transport.base import Transport
+
+DEFAULT_WORKERS: Final = 4
+SEAL_ROUNDS: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveOptions:
+    """How to receive; times in seconds."""
+
+    workers: int | None = None
+    wait: float = 600.0
+    """How long to wait, without anything moving, for a sender that has not finished."""
+    give_up_after: float = 300.0
+    damage_delay: float = 1.0
+    """First pause before a chunk that arrived damaged twice is fetched again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveResult:
+    """What was received; octets are plaintext unless the name says wire."""
+
+    parcel: ParcelId
+    sender: Contact
+    files: tuple[ReceivedFile, ...]
+    total_bytes: int
+    wire_bytes: int
+    moved_chunks: int
+    resumed_chunks: int
+    output: Path
+    receipt_file: Path
+
+
+class Receiving:
+    """Fetches what is missing of one incoming parcel, verifies it, and puts it in place."""
+
+    def __init__(
+        self,
+        incoming: Incoming,
+        station: Station,
+        identity: Identity,
+        transport: Transport,
+        options: ReceiveOptions,
+        on_event: OnEvent,
+    ) -> None:
+        self._in = incoming
+        self._station = station
+        self._identity = identity
+        self._transport = transport
+        self._options = options
+        self._meter = Meter(incoming.parcel, on_event)
+        self._patience = Patience(options.give_up_after)
+        self._line = Crew(self._meter, self._patience)
+        self._resumed = len(incoming.history.chunks)
+        self._fetching = Fetching(
+            incoming,
+            transport,
+            self._meter,
+            patience=self._patience,
+            wait=options.wait,
+            damage_delay=options.damage_delay,
+        )
+
+    def run(self) -> ReceiveResult:
+        """Do all of it; return what was done."""
+        into, milestones = self._in, self._in.history.milestones
+        self._plan()
+        if "placed" not in milestones:
+            with PartFolder(into.output, into.parcel) as part:
+                part.prepare(into.opened.manifest)
+                seal = self._fetch_all(part)
+                self._place(part)
+        else:
+            seal = self._fetch_seal()
+        files = self._received_files()
+        delivery = Delivery(into, self._identity, self._station, self._transport, self._line)
+        receipt_file = delivery.run(seal, files)
+        self._meter.tell(
+            Finished(into.parcel, "received", len(files), into.layout.total_size)
+        )
+        return ReceiveResult(
+            parcel=into.parcel,
+            sender=into.opened.sender,
+            files=files,
+            total_bytes=into.layout.total_size,
+            wire_bytes=self._meter.wire_bytes,
+            moved_chunks=self._meter.moved_chunks,
+            resumed_chunks=self._resumed,
+            output=into.output,
+            receipt_file=receipt_file,
+        )
+
+    def _plan(self) -> None:
+        into, layout = self._in, self._in.layout
+        resumed_bytes = sum(layout.size(index) for index in into.history.chunks)
+        self._meter.begin(
+            total_chunks=layout.chunk_count,
+            total_bytes=layout.total_size,
+            chunks=self._resumed,
+            plain_bytes=resumed_bytes,
+        )
+        self._meter.tell(
+            Planned(
+                parcel=into.parcel,
+                direction="receive",
+                peer=into.opened.sender.name,
+                route=self._transport.route,
+                files=len(into.opened.manifest.files),
+                total_bytes=layout.total_size,
+                total_chunks=layout.chunk_count,
+                resumed_chunks=self._resumed,
+                resumed_bytes=resumed_bytes,
+            )
+        )
+
+    # --- fetching --------------------------------------------------------------------
+
+    def _fetch_all(self, part: PartFolder) -> Seal:
+        """Fetch chunks until all are here and are those that the seal names."""
+        for _ in range(SEAL_ROUNDS):
+            self._fetching.run(part, workers=self._options.workers or DEFAULT_WORKERS)
+            seal = self._fetch_seal()
+            unsealed = [
+                index
+                for index, done in self._in.history.chunks.items()
+                if seal.chunks[index] != done.digest
+            ]
+            if not unsealed:
+                return seal
+            self._fetching.discard(unsealed)
+        raise IntegrityError(
+            f"the far side keeps serving other chunks than were sealed: {self._fetching.names(unsealed)}"
+        )
+
+    def _fetch_seal(self) -> Seal:
+        """Return the verified seal; wait for it as long as was asked."""
+        self._meter.tell(Phase(self._in.parcel, "checking"))
+        while True:
+            try:
+                get = partial(self._transport.get_seal, self._in.parcel)
+                return parse_seal(
+                    self._line.retrying("fetching the seal", get), self._in.opened.envelope
+                )
+            except NotFoundError:
+                if time.monotonic() - self._meter.last_moved > self._options.wait:
+                    raise IncompleteError(
+                        "the sender has not sealed this parcel",
+                        hint="run the same command again later; what is here is kept",
+                    ) from None
+            ask = partial(self._transport.stored, self._in.parcel)
+            stored = self._line.retrying("asking", ask)
+            if not stored.sealed:
+                news = partial(
+                    self._transport.wait_for_news,
+                    self._in.parcel,
+                    stored,
+                    seconds=min(NEWS_SECONDS, self._options.wait),
+                )
+                self._line.retrying("waiting for the seal", news)
+
+    # --- durability and final names ---------------------------------------------------
+
+    def _place(self, part: PartFolder) -> None:
+        self._meter.tell(Phase(self._in.parcel, "checking"))
+        hash_files(self._in, part)
+        self._fetching.sync(part)
+        self._meter.tell(Phase(self._in.parcel, "placing"))
+        self._in.note(Reached("placing"), sync=True)
+        part.place()
+        self._in.note(Reached("placed"), sync=True)
+
+    def _received_files(self) -> tuple[ReceivedFile, ...]:
+        into, empty = self._in, self._in.opened.envelope.cipher_suite.digest(b"")
+        digests: list[Digest] = [empty] * len(into.opened.manifest.files)
+        for index, done in into.history.chunks.items():
+            for number, piece in enumerate(into.layout.pieces(index)):
+                at = number * DIGEST_SIZE
+                digests[piece.file] = Digest(done.pieces[at : at + DIGEST_SIZE])
+        for number, digest in into.history.files.items():
+            digests[number] = digest
+        return tuple(
+            ReceivedFile(entry.path, entry.size, digest)
+            for entry, digest in zip(into.opened.manifest.files, digests, strict=True)
+        )

@@ -1,0 +1,102 @@
+"""Send: files in, a sealed parcel at the far side, and a receipt back."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from medshare.disk.sources import Sources, scan
+from medshare.errors import SourceChangedError, UsageError
+from medshare.resume import Begun
+from medshare.sharing.events import Notice, OnEvent, ignore
+from medshare.sharing.outgoing import (
+    Outgoing,
+    Request,
+    SendOptions,
+    begin,
+    request_of,
+    take_up,
+)
+from medshare.sharing.sending import Sending, SendResult
+from medshare.station import Contact, Identity, Station
+from medshare.transport.base import Transport
+
+MAX_RESTARTS: Final = 2
+
+__all__ = ["SendOptions", "SendResult", "send"]
+
+
+def send(
+    paths: Sequence[Path],
+    *,
+    to: Sequence[Contact],
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    options: SendOptions | None = None,
+    on_event: OnEvent = ignore,
+) -> SendResult:
+    """Seal *paths* to the contacts *to* and move them; go on where an earlier run stopped.
+
+    Returns when the parcel is sealed at the far side and, with `options.wait`, when every
+    recipient's receipt has been verified or that time is over.
+
+    Raises:
+        SourceChangedError: a file kept changing while it was read.
+        RelayUnavailableError: nothing moved for `options.give_up_after` seconds; run again.
+        StorageError, TransferError, UsageError: see `medshare.errors`.
+    """
+    options = options or SendOptions()
+    if not to:
+        raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
+    stations = [one.station for one in to]
+    request = request_of(paths, stations, transport.route, options=options, station=station)
+    restarts = 0
+    while True:
+        sources = scan(
+            paths, follow_symlinks=options.follow_symlinks, skip_hidden=options.skip_hidden
+        )
+        if sources.skipped:
+            on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
+        outgoing = _outgoing(request, sources, to, identity, station, options, on_event)
+        try:
+            return Sending(
+                outgoing, sources, station, identity, transport, options, on_event
+            ).run(peer=", ".join(one.name for one in to))
+        except SourceChangedError as error:
+            outgoing.forget("abandoned")
+            restarts += 1
+            if restarts > MAX_RESTARTS:
+                raise
+            on_event(Notice("send.changed", f"{error.message}: starting anew"))
+        finally:
+            outgoing.journal.close()
+
+
+def _outgoing(
+    request: Request,
+    sources: Sources,
+    to: Sequence[Contact],
+    identity: Identity,
+    station: Station,
+    options: SendOptions,
+    on_event: OnEvent,
+) -> Outgoing:
+    """Take up the parcel of an earlier run if the files are still the same, or begin one."""
+    outgoing = take_up(request, station, identity)
+    if outgoing is not None:
+        first = outgoing.history.first
+        if isinstance(first, Begun) and sources.matches(first.sources):
+            return outgoing
+        on_event(Notice("send.changed", "the files changed since the last run: starting anew"))
+        outgoing.forget("abandoned")
+        outgoing.journal.close()
+    return begin(
+        request,
+        sources,
+        to=to,
+        identity=identity,
+        station=station,
+        options=options,
+        now=int(time.time()),
+    )

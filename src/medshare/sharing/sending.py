@@ -1,0 +1,286 @@
+"""One parcel from this station to the far side.
+
+Order of claims: the far side confirms a chunk before the journal says so; the seal is
+made when every chunk is confirmed; delivery is a recipient's verified receipt.
+"""
+
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+from medshare.digest import Digest
+from medshare.disk.atomic import read_file, write_file
+from medshare.disk.sources import SourceReader, Sources
+from medshare.envelope import ChunkRecord, ChunkVerifier
+from medshare.errors import IntegrityError, RelayRefusedError, SignatureError
+from medshare.ids import ParcelId, StationId
+from medshare.packing import ChunkPacker, ChunkSealer, PackedChunk
+from medshare.receipt import Receipt
+from medshare.resume import ChunkDone, Reached
+from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
+from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Waiting
+from medshare.sharing.outgoing import Outgoing, SendOptions
+from medshare.sharing.receipts import Sent, accept_receipt
+from medshare.sharing.workers import Crew, Meter
+from medshare.station import Identity, Station
+from medshare.transfer import Patience, WorkList
+from medshare.transport.base import Stored, Transport
+
+DEFAULT_WORKERS: Final = 4
+NEWS_SECONDS: Final = 20.0
+SEAL_TRIES: Final = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SendResult:
+    """What was sent; octets are plaintext unless the name says wire."""
+
+    parcel: ParcelId
+    files: int
+    total_bytes: int
+    wire_bytes: int
+    chunks: int
+    moved_chunks: int
+    resumed_chunks: int
+    receipts: dict[StationId, Receipt]
+    missing_receipts: tuple[StationId, ...]
+
+
+class Sending:
+    """Moves what is missing of one outgoing parcel, seals it, and collects receipts."""
+
+    def __init__(
+        self,
+        outgoing: Outgoing,
+        sources: Sources,
+        station: Station,
+        identity: Identity,
+        transport: Transport,
+        options: SendOptions,
+        on_event: OnEvent,
+    ) -> None:
+        self._out = outgoing
+        self._sources = sources
+        self._station = station
+        self._identity = identity
+        self._transport = transport
+        self._options = options
+        self._meter = Meter(outgoing.parcel, on_event)
+        self._patience = Patience(options.give_up_after)
+        self._line = Crew(self._meter, self._patience)
+        self._lock = threading.Lock()
+        self._digests: dict[int, Digest] = {}
+        self._pieces = {i: done.pieces for i, done in outgoing.history.chunks.items()}
+        self._seal = self._earlier_seal()
+        self._work = WorkList(outgoing.layout.chunk_count)
+
+    def run(self, *, peer: str) -> SendResult:
+        """Do all of it; return what was done."""
+        out = self._out
+        self._line.retrying("announcing", self._announce)
+        stored = self._line.retrying("asking", partial(self._transport.stored, out.parcel))
+        resumed = self._adopt(stored)
+        self._plan(resumed, peer)
+        self._upload()
+        self._finish_seal()
+        receipts = self._collect_receipts()
+        missing = tuple(one for one in out.recipients if one not in receipts)
+        if not missing:
+            out.forget("receipted")
+        self._meter.tell(self._finished("sealed" if missing else "delivered"))
+        return SendResult(
+            parcel=out.parcel,
+            files=len(out.manifest.files),
+            total_bytes=out.layout.total_size,
+            wire_bytes=self._meter.wire_bytes,
+            chunks=out.layout.chunk_count,
+            moved_chunks=self._meter.moved_chunks,
+            resumed_chunks=len(resumed),
+            receipts=receipts,
+            missing_receipts=missing,
+        )
+
+    def _finished(self, outcome: str) -> Finished:
+        out = self._out
+        return Finished(out.parcel, outcome, len(out.manifest.files), out.layout.total_size)
+
+    # --- what is there already -------------------------------------------------------
+
+    def _announce(self) -> None:
+        out = self._out
+        self._transport.announce(out.parcel, out.envelope_octets, out.manifest_octets)
+
+    def _earlier_seal(self) -> Seal | None:
+        path = self._out.folder / "seal"
+        if not path.exists():
+            return None
+        octets = read_file(path, limit=MAX_SEAL_SIZE, what="the outbox")
+        return parse_seal(octets, self._out.envelope)
+
+    def _adopt(self, stored: Stored) -> list[int]:
+        """Take as confirmed what is at the far side and provably made by this station."""
+        verifier = ChunkVerifier(self._out.envelope)
+        adopted = []
+        for record in stored.chunks:
+            if record.index not in stored.wanted and self._is_ours(record, verifier):
+                self._digests[record.index] = record.digest
+                adopted.append(record.index)
+        self._work = WorkList(self._out.layout.chunk_count, done=adopted)
+        return adopted
+
+    def _is_ours(self, record: ChunkRecord, verifier: ChunkVerifier) -> bool:
+        if self._seal is not None:
+            return self._seal.chunks[record.index] == record.digest
+        known = self._out.history.chunks.get(record.index)
+        if known is not None and known.digest == record.digest:
+            return True
+        try:
+            verifier.check_record(record)
+        except SignatureError:
+            return False
+        return True
+
+    def _plan(self, resumed: list[int], peer: str) -> None:
+        layout = self._out.layout
+        resumed_bytes = sum(layout.size(index) for index in resumed)
+        self._meter.begin(
+            total_chunks=layout.chunk_count,
+            total_bytes=layout.total_size,
+            chunks=len(resumed),
+            plain_bytes=resumed_bytes,
+        )
+        self._meter.tell(
+            Planned(
+                parcel=self._out.parcel,
+                direction="send",
+                peer=peer,
+                route=self._transport.route,
+                files=len(self._out.manifest.files),
+                total_bytes=layout.total_size,
+                total_chunks=layout.chunk_count,
+                resumed_chunks=len(resumed),
+                resumed_bytes=resumed_bytes,
+            )
+        )
+
+    # --- moving ----------------------------------------------------------------------
+
+    def _upload(self) -> None:
+        missing = self._work.missing()
+        if not missing:
+            return
+        self._work.offer(missing)
+        out = self._out
+        sealer = ChunkSealer(
+            out.envelope.cipher_suite, out.parcel, out.layout.chunk_count, out.key, out.chunk_signer
+        )
+        crew = Crew(self._meter, self._patience)
+        size = min(self._options.workers or DEFAULT_WORKERS, len(missing))
+        with SourceReader(self._sources) as reader:
+            crew.run(size, partial(self._worker, crew, sealer, reader))
+
+    def _worker(self, crew: Crew, sealer: ChunkSealer, reader: SourceReader) -> None:
+        layout, options = self._out.layout, self._options
+        packer = ChunkPacker(sealer, layout, effort=options.effort, pad=options.pad)
+        while not crew.stopping.is_set():
+            with self._lock:
+                index = self._work.take()
+            if index is None:
+                return
+            view = packer.plain(index)
+            for piece in layout.pieces(index):
+                end = piece.chunk_offset + piece.size
+                reader.read_into(piece.file, piece.file_offset, view[piece.chunk_offset : end])
+            packed = packer.pack(index)
+            self._require_sealed(packed.record)
+            put = partial(self._transport.put_chunk, self._out.parcel, index, packed.sealed)
+            crew.retrying(f"chunk {index}", put)
+            self._confirm(index, packed)
+
+    def _require_sealed(self, record: ChunkRecord) -> None:
+        if self._seal is not None and self._seal.chunks[record.index] != record.digest:
+            raise IntegrityError(
+                f"chunk {record.index} cannot be made again exactly as it was sealed",
+                hint="send the files as a new parcel: medshare send --new",
+            )
+
+    def _confirm(self, index: int, packed: PackedChunk) -> None:
+        pieces = b"".join(packed.piece_digests)
+        with self._lock:
+            self._out.note(ChunkDone(index, packed.record.digest, pieces))
+            self._digests[index] = packed.record.digest
+            self._pieces[index] = pieces
+            self._work.done(index)
+        self._meter.moved(plain=packed.plain_size, wire=len(packed.sealed))
+
+    # --- sealing ---------------------------------------------------------------------
+
+    def _finish_seal(self) -> None:
+        """Make the seal, or take the earlier one, and see it stored at the far side."""
+        self._meter.tell(Phase(self._out.parcel, "sealing"))
+        path = self._out.folder / "seal"
+        if self._seal is None:
+            self._seal, octets = self._make_seal()
+            write_file(path, octets)
+        else:
+            octets = read_file(path, limit=MAX_SEAL_SIZE, what="the outbox")
+        for attempt in range(SEAL_TRIES):
+            try:
+                put = partial(self._transport.put_seal, self._out.parcel, octets)
+                self._line.retrying("sealing", put)
+                break
+            except RelayRefusedError:
+                if attempt + 1 == SEAL_TRIES:
+                    raise
+                ask = partial(self._transport.stored, self._out.parcel)
+                self._adopt(self._line.retrying("asking", ask))
+                self._upload()
+        self._out.note(Reached("sealed"), sync=True)
+
+    def _make_seal(self) -> tuple[Seal, bytes]:
+        envelope = self._out.envelope
+        draft = Seal(
+            parcel=envelope.parcel,
+            envelope=envelope.digest,
+            manifest=envelope.manifest_digest,
+            chunks=tuple(self._digests[index] for index in range(envelope.chunk_count)),
+            sealed=int(time.time()),
+            digest=envelope.digest,
+        )
+        return encode_seal(draft, envelope, self._identity.signers)
+
+    # --- receipts --------------------------------------------------------------------
+
+    def _collect_receipts(self) -> dict[StationId, Receipt]:
+        """Verify the receipts that are there; wait for the others as long as was asked."""
+        out, receipts = self._out, dict[StationId, Receipt]()
+        begun = time.monotonic()
+        ask = partial(self._transport.stored, out.parcel)
+        stored = self._line.retrying("asking", ask)
+        while True:
+            for recipient in out.recipients:
+                if recipient in stored.receipts and recipient not in receipts:
+                    receipts[recipient] = self._fetch_receipt(recipient)
+            if stored.wanted:
+                self._adopt(stored)
+                self._upload()
+            waited = time.monotonic() - begun
+            left = (self._options.wait or 0.0) - waited
+            if len(receipts) == len(out.recipients) or left <= 0:
+                return receipts
+            self._meter.tell(Waiting(out.parcel, "the receipt", waited))
+            news = partial(
+                self._transport.wait_for_news, out.parcel, stored, seconds=min(left, NEWS_SECONDS)
+            )
+            stored = self._line.retrying("waiting for the receipt", news)
+
+    def _fetch_receipt(self, recipient: StationId) -> Receipt:
+        out = self._out
+        get = partial(self._transport.get_receipt, out.parcel, recipient)
+        sealed = self._line.retrying("fetching the receipt", get)
+        if self._seal is None:
+            raise IntegrityError("a receipt for a parcel that is not sealed")
+        sent = Sent(out.envelope, out.manifest, out.key, self._seal, out.layout, self._pieces)
+        return accept_receipt(sealed, recipient, sent, station=self._station)
