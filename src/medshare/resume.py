@@ -9,7 +9,7 @@ A journal may lose its tail without harm.  What it does not claim is asked of th
 side again, or moved again.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -30,7 +30,7 @@ class Begun:
     """The first record of a send: which request, which sources, and the wrapped chunk seed."""
 
     request: Digest
-    sources: list[canonical.Value]
+    sources: Sequence[canonical.Value]
     chunk_seed: bytes
 
     def encode(self) -> bytes:
@@ -40,7 +40,7 @@ class Begun:
                 "chunk_seed": self.chunk_seed,
                 "kind": "begun",
                 "request": self.request.value,
-                "sources": self.sources,
+                "sources": list(self.sources),
                 "version": VERSION,
             }
         )
@@ -97,9 +97,7 @@ class FileHashed:
 
     def encode(self) -> bytes:
         """Return the record's octets."""
-        return canonical.encode(
-            {"digest": self.digest.value, "index": self.index, "kind": "file"}
-        )
+        return canonical.encode({"digest": self.digest.value, "index": self.index, "kind": "file"})
 
 
 @dataclass(frozen=True, slots=True)

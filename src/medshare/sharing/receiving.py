@@ -144,6 +144,7 @@ class Receiving:
 
     def _fetch_all(self, part: PartFolder) -> Seal:
         """Fetch chunks until all are here and are those that the seal names."""
+        unsealed: list[int] = []
         for _ in range(SEAL_ROUNDS):
             self._fetching.run(part, workers=self._options.workers or DEFAULT_WORKERS)
             seal = self._fetch_seal()
