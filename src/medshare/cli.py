@@ -125,19 +125,35 @@ class Edge(click.Group):
             with formatter.section(section):
                 formatter.write_dl(rows)
 
+    def shell_complete(
+        self, ctx: click.Context, incomplete: str
+    ) -> "list[click.shell_completion.CompletionItem]":
+        """Offer commands from the table alone, and the options of the group."""
+        from click.shell_completion import CompletionItem
+
+        found = [e for e in COMMANDS if e.name.startswith(incomplete)]
+        offered = [CompletionItem(entry.name, help=entry.summary) for entry in found]
+        return [*offered, *click.Command.shell_complete(self, ctx, incomplete)]
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; end in silence when whoever read the output went away."""
+        try:
+            ended = super().invoke(ctx)
+            sys.stdout.flush()
+        except BrokenPipeError:
+            _forget_output()
+            ctx.exit(OUTPUT_GONE)
+        return ended
+
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> NoReturn:
         """Run the command line; always ends in SystemExit with a documented number."""
         words = list(sys.argv[1:] if args is None else args)
         extra["standalone_mode"] = False
         try:
             ended = super().main(words, *rest, **extra)
-            sys.stdout.flush()
         except click.exceptions.NoArgsIsHelpError as error:
             click.echo(error.format_message(), err=True)
             code = 2
-        except BrokenPipeError:
-            _forget_output()
-            code = OUTPUT_GONE
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last line of defence
             code = report(error, words)
         else:

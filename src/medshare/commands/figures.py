@@ -136,18 +136,19 @@ class Figures:
             return ""
         word = "verified" if self.planned.direction == "receive" else "confirmed"
         done = self.progress.chunks if self.progress else self.planned.resumed_chunks
-        return f"{done:,} of {text.count(self.planned.total_chunks, 'chunk')} {word}"
+        return f"{done:,}/{text.count(self.planned.total_chunks, 'chunk')} {word}"
 
     def savings(self) -> list[str]:
-        """Return what need not move: `saved 73.2 MiB by compression`, `120.0 MiB by resume`."""
+        """Return what need not move: `compression saved 73.2 MiB, resume 120.0 MiB`."""
         saved: list[str] = []
         if self.progress is not None:
             spared = self.progress.moved_plain_bytes - self.progress.wire_bytes
             if spared > 0:
-                saved.append(f"{text.size(spared)} by compression")
+                saved.append(f"compression saved {text.size(spared)}")
         if self.planned is not None and self.planned.resumed_bytes:
-            saved.append(f"{text.size(self.planned.resumed_bytes)} by resume")
-        return [f"saved {', '.join(saved)}"] if saved else []
+            verb = "" if saved else "saved "
+            saved.append(f"resume {verb}{text.size(self.planned.resumed_bytes)}")
+        return [", ".join(saved)] if saved else []
 
     def stopped(self) -> str:
         """Return where the transfer stands now that it has ended early; empty before it began."""

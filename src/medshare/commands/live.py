@@ -13,7 +13,7 @@ from rich.text import Text
 
 from medshare.commands import text
 from medshare.commands.figures import Figures
-from medshare.commands.output import Output, Record, View, plain_lines
+from medshare.commands.lines import Output, Record, View, plain_lines
 from medshare.sharing.events import Event, Finished, Notice, Planned
 
 

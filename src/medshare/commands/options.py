@@ -9,8 +9,8 @@ import click
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-_SIZE: Final = re.compile(r"(\d{1,15}(?:\.\d{1,6})?)\s*([kmgt]?)(?:i?b)?(?:/s)?", re.IGNORECASE)
-_SPAN: Final = re.compile(r"(\d{1,10})\s*([smhdwy])", re.IGNORECASE)
+_SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGTkmgt]?)(?:i?[Bb])?(?:/s)?")
+_SPAN: Final = re.compile(r"([0-9]{1,10})([smhdwy])")
 _SECONDS: Final = {
     "s": 1,
     "m": 60,

@@ -1,0 +1,12 @@
+"""Writes the pages of docs/ that come from tables in the code."""
+
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+sys.path.insert(0, str(DOCS.parent / "src"))
+
+from medshare.cli import exit_codes_page  # noqa: E402  # after the path is set
+
+if __name__ == "__main__":
+    (DOCS / "exit-codes.md").write_text(exit_codes_page(), encoding="utf-8")
