@@ -1,0 +1,222 @@
+"""Contacts: the cards of other stations that somebody here has decided to trust.
+
+One file each, named by the station's id.  A card is verified again whenever it is read.
+"""
+
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Final
+
+from medshare import canonical
+from medshare.canonical import Fields
+from medshare.disk.atomic import read_file, storage_errors, write_file
+from medshare.errors import (
+    AuthenticityError,
+    FormatError,
+    StorageError,
+    UntrustedSignerError,
+    UsageError,
+)
+from medshare.ids import StationId, station_id_from_text
+from medshare.keys.lock import exclusive
+from medshare.station.permissions import private_folder
+from medshare.trust.card import MAX_CARD_FILE, Card, parse_card
+from medshare.trust.petname import check_petname, close_matches, folded, skeleton, slug
+
+VERSION: Final = 1
+MAX_CONTACT: Final = MAX_CARD_FILE + 4096
+_MAX_NAME: Final = 512
+_LOCK: Final = ".lock"
+_WHAT: Final = "a contact"
+
+
+@dataclass(frozen=True, slots=True)
+class Contact:
+    """A trusted station; *name* was given here, *trusted_at* is in seconds since 1970 UTC."""
+
+    name: str
+    station: StationId
+    card: Card
+    trusted_at: int
+
+    def encode(self) -> bytes:
+        """Return the octets of the contact's file."""
+        return canonical.encode(
+            {
+                "card": self.card.encoded,
+                "name": self.name,
+                "trusted_at": self.trusted_at,
+                "version": VERSION,
+            }
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """A contact as its file states it, the card not yet verified."""
+
+    name: str
+    station: StationId
+    card: bytes
+    trusted_at: int
+
+    def verified(self) -> Contact:
+        """Return the contact once its card is verified, and is the card of this station."""
+        card = _verified(self.card)
+        if card.station != self.station:
+            raise AuthenticityError("a contact holds the card of another station")
+        return Contact(self.name, self.station, card, self.trusted_at)
+
+
+@lru_cache(maxsize=256)
+def _verified(octets: bytes) -> Card:
+    """Return the card in *octets*; the same octets are verified once in a process."""
+    return parse_card(octets)
+
+
+class Contacts:
+    """The contacts of one station, in a folder; *own* is the station itself."""
+
+    def __init__(self, folder: Path, own: StationId) -> None:
+        self._folder = folder
+        self._own = own
+
+    def add(self, card: Card, *, name: str | None, now: int) -> Contact:
+        """Trust *card* from now on and return the contact; *now* in seconds since 1970 UTC.
+
+        A station that is known already keeps its name unless *name* gives another, and
+        its card is replaced only by one that continues it; otherwise AuthenticityError.
+        Raises UsageError when another contact has the name, or one that looks like it.
+        """
+        if card.station == self._own:
+            raise UsageError("this is the card of this station itself")
+        private_folder(self._folder)
+        with exclusive(self._folder / _LOCK, wait=True, what="the contacts are in use"):
+            known = self.of(card.station)
+            if known is not None:
+                require_continues(card, known.card)
+            given = name or (known.name if known else slug(card.name, card.station))
+            contact = Contact(
+                check_petname(given), card.station, card, known.trusted_at if known else now
+            )
+            self._require_free(contact)
+            if contact != known:
+                write_file(self._path(card.station), contact.encode(), what=_WHAT)
+        return contact
+
+    def named(self, name: str) -> Contact:
+        """Return the contact called *name*; case and width do not count.
+
+        Raises UntrustedSignerError, with the names that may have been meant.
+        """
+        names = []
+        damaged: StorageError | None = None
+        for station in self._stations():
+            try:
+                entry = self._entry(station)
+            except StorageError as error:
+                damaged = error
+                continue
+            if folded(entry.name) == folded(name):
+                return self._contact(entry)
+            names.append(entry.name)
+        if damaged is not None:
+            raise damaged
+        matches = " or ".join(f"'{match}'" for match in close_matches(name, names))
+        hint = f"did you mean {matches}?" if matches else "medshare card list shows your contacts"
+        if not names:
+            hint = "import a card first: medshare card import FILE"
+        raise UntrustedSignerError(f"there is no contact called '{name}'", hint=hint)
+
+    def of(self, station: StationId) -> Contact | None:
+        """Return the contact that *station* is, or None when it is not trusted here."""
+        if not self._path(station).exists():
+            return None
+        return self._contact(self._entry(station))
+
+    def all(self) -> tuple[Contact, ...]:
+        """Return all contacts, by name."""
+        found = [self._contact(self._entry(station)) for station in self._stations()]
+        return tuple(sorted(found, key=lambda contact: folded(contact.name)))
+
+    def _require_free(self, contact: Contact) -> None:
+        for station in self._stations():
+            if station == contact.station:
+                continue
+            other = self._entry(station).name
+            if skeleton(other) == skeleton(contact.name):
+                raise UsageError(
+                    f"the name '{contact.name}' is taken, or could be mistaken for '{other}'",
+                    hint="give this contact another name with --name",
+                )
+
+    def _stations(self) -> Iterator[StationId]:
+        with storage_errors("list the contacts"):
+            names = sorted(p.name for p in self._folder.iterdir()) if self._folder.is_dir() else []
+        for name in names:
+            if not name.startswith("."):
+                yield self._station(name)
+
+    def _station(self, name: str) -> StationId:
+        try:
+            return station_id_from_text(name)
+        except FormatError:
+            raise StorageError(
+                f"the folder of contacts holds something else: {self._folder / name}",
+                hint="move it elsewhere",
+            ) from None
+
+    def _path(self, station: StationId) -> Path:
+        return self._folder / station.hex()
+
+    def _entry(self, station: StationId) -> _Entry:
+        try:
+            octets = read_file(self._path(station), limit=MAX_CONTACT, what=_WHAT)
+            return _parse(octets, station)
+        except FormatError as error:
+            raise self._damaged(station) from error
+
+    def _contact(self, entry: _Entry) -> Contact:
+        try:
+            return entry.verified()
+        except (FormatError, AuthenticityError) as error:
+            raise self._damaged(entry.station) from error
+
+    def _damaged(self, station: StationId) -> StorageError:
+        return StorageError(
+            f"a contact is damaged: {self._path(station)}",
+            hint="remove this file, then import the card of that station again",
+        )
+
+
+def require_continues(card: Card, known: Card) -> None:
+    """Raise AuthenticityError unless *card* is *known*, or a later state of it."""
+    if card.continues(known):
+        return
+    if known.continues(card):
+        raise AuthenticityError(
+            "this card is older than the one that is trusted here",
+            hint="ask for the current one: medshare card export",
+        )
+    raise AuthenticityError(
+        "this card does not continue the one that is trusted here: it may be forged",
+        hint="ask its owner, by telephone, before doing anything else",
+    )
+
+
+def _parse(octets: bytes, station: StationId) -> _Entry:
+    fields = Fields(canonical.decode(octets, limit=MAX_CONTACT, what=_WHAT), what=_WHAT)
+    fields.uint("version", minimum=VERSION, maximum=VERSION)
+    entry = _Entry(
+        name=fields.text("name", maximum=_MAX_NAME),
+        station=station,
+        card=fields.octets("card", maximum=MAX_CARD_FILE),
+        trusted_at=fields.uint("trusted_at"),
+    )
+    fields.finish()
+    if unicodedata.normalize("NFC", entry.name) != entry.name:
+        raise FormatError("the name of a contact is not in its normal form")
+    return entry

@@ -1,0 +1,229 @@
+"""The folder in which a station keeps everything: `MEDSHARE_HOME`.
+
+    keys/keystore           secret keys, encrypted (keys/keystore.previous during a change)
+    card                    the public half, verified at each opening
+    contacts/<station>      trusted cards of others
+    outbox/<parcel>/        what is being sent, and what was
+    inbox/<parcel>/         what is being received, and what was
+    receipts/               proofs of delivery
+    config.toml             read by `config`, not here
+
+A station exists from the moment its keystore is in place, which is the last step of
+`create`.  What an interrupted `create` leaves behind is in `.init`, and goes at the next.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
+from medshare.errors import AuthenticityError, FormatError, StorageError, UsageError
+from medshare.ids import ParcelId, StationId
+from medshare.keys.base import KeyStore
+from medshare.keys.file import FileKeyStore, previous_copy
+from medshare.keys.lock import exclusive
+from medshare.manifest import check_label
+from medshare.station.contacts import Contacts
+from medshare.station.identity import Identity, identity_of
+from medshare.station.permissions import private_folder, require_private
+from medshare.suites import suite_named
+from medshare.trust.card import (
+    MAX_CARD_FILE,
+    MAX_NAME,
+    Card,
+    Generation,
+    issue,
+    parse_card,
+    station_id,
+)
+
+SUITE: Final = "intl"
+_KEYS, _KEYSTORE, _CARD, _STAGING, _LOCK = "keys", "keystore", "card", ".init", "lock"
+_FOLDERS: Final = ("contacts", "outbox", "inbox", "receipts")
+_BEFORE: Final = frozenset({"config.toml", _LOCK, _STAGING, _CARD, *_FOLDERS})
+"""What a home may hold before it is a station."""
+_CARD_WHAT: Final = "the card of this station"
+
+
+class Station:
+    """A station, locked: its public half, its contacts and its folders."""
+
+    def __init__(self, home: Path, card: Card) -> None:
+        self.home = home
+        self.card = card
+        self.contacts = Contacts(home / "contacts", card.station)
+
+    @classmethod
+    def create(cls, home: Path, *, name: str, passphrase: bytes, now: int) -> "Station":
+        """Make *home* a station called *name*; *now* in seconds since 1970 UTC.
+
+        When this is interrupted, there is no station, and the next call makes one.
+        Raises UsageError when there is one already or the name cannot serve,
+        StorageError when it cannot be stored or others could read it.
+        """
+        home = home.absolute()
+        _check_name(name)
+        _prepare_home(home)
+        with exclusive(home / _LOCK, wait=False, what="this station is being changed"):
+            _clear_remains(home)
+            staging = private_folder(home / _STAGING)
+            keys = private_folder(staging / _KEYS)
+            store = FileKeyStore.create(keys / _KEYSTORE, passphrase, created=now)
+            card = first_card(store, name=name, now=now)
+            write_file(staging / _CARD, card.encoded, what=_CARD_WHAT)
+            for folder in _FOLDERS:
+                private_folder(home / folder)
+            with storage_errors("put a new station in its place"):
+                (staging / _CARD).rename(home / _CARD)
+                fsync_folder(home)
+                keys.rename(home / _KEYS)
+                fsync_folder(home)
+                staging.rmdir()
+        return cls(home, card)
+
+    @classmethod
+    def open(cls, home: Path) -> "Station":
+        """Return the station in *home*.
+
+        Raises UsageError when there is none, StorageError when others could read it, or
+        its card is damaged.
+        """
+        home = home.absolute()
+        if not (home / _KEYS).exists():
+            unfinished = (home / _STAGING).exists()
+            raise UsageError(
+                f"there is no station in {home}" + (": making it was interrupted" * unfinished),
+                hint="make one: medshare init",
+            )
+        require_private(home, what="the folder of this station")
+        require_private(home / _KEYS, what="the folder of the keystore")
+        _require_keystore(home / _KEYS / _KEYSTORE)
+        return cls(home, _read_card(home / _CARD))
+
+    @property
+    def id(self) -> StationId:
+        """The id that names this station for life."""
+        return self.card.station
+
+    def __repr__(self) -> str:
+        return f"Station({self.id.hex()[:10]})"
+
+    def keystore(self, passphrase: bytes) -> KeyStore:
+        """Return the keystore, unlocked; raise PassphraseError or StorageError."""
+        return FileKeyStore.open(self.home / _KEYS / _KEYSTORE, passphrase)
+
+    def unlock(self, passphrase: bytes) -> Identity:
+        """Return the secret half of this station.
+
+        Raises PassphraseError, StorageError when the keystore is damaged, and
+        KeyUnavailableError when it does not belong to the card.
+        """
+        return identity_of(self.card, self.keystore(passphrase))
+
+    def outbox(self, parcel: ParcelId) -> Path:
+        """Return the folder, made if need be, of a parcel that this station sends."""
+        return private_folder(self.home / "outbox" / parcel.hex())
+
+    def inbox(self, parcel: ParcelId) -> Path:
+        """Return the folder, made if need be, of a parcel that this station receives."""
+        return private_folder(self.home / "inbox" / parcel.hex())
+
+    def receipts(self) -> Path:
+        """Return the folder, made if need be, of the receipts that this station keeps."""
+        return private_folder(self.home / "receipts")
+
+    @contextmanager
+    def changing(self) -> Iterator[None]:
+        """Keep other processes from changing the identity of this station inside the block.
+
+        The card is read again, as it may have been replaced since the station was opened.
+        Raises StorageError when another process is at it.
+        """
+        with exclusive(self.home / _LOCK, wait=False, what="this station is being changed"):
+            self.card = _read_card(self.home / _CARD)
+            yield
+
+    def replace_card(self, card: Card) -> None:
+        """Show *card*, which must continue the present one, from now on."""
+        if not card.continues(self.card):
+            raise AuthenticityError("a new card must continue the present one")
+        write_file(self.home / _CARD, card.encoded, what=_CARD_WHAT)
+        self.card = card
+
+
+def first_card(store: KeyStore, *, name: str, now: int) -> Card:
+    """Return the card of a new station whose keys are generation 0 of *store*."""
+    signers = store.signers(0)
+    sign_keys = tuple(signer.public for signer in signers)
+    generation = Generation(
+        station=station_id(suite_named(SUITE), sign_keys),
+        number=0,
+        name=name,
+        suite=SUITE,
+        created=now,
+        sign_keys=sign_keys,
+        kem_keys=tuple(opener.public for opener in store.openers(0)),
+    )
+    return issue(generation, signers, before=None, old=())
+
+
+def _check_name(name: str) -> None:
+    try:
+        check_label(name)
+    except FormatError as error:
+        raise UsageError(error.message, hint="give it with --name") from error
+    if len(name.encode()) > MAX_NAME:
+        raise UsageError(f"the name of a station has at most {MAX_NAME} bytes")
+
+
+def _prepare_home(home: Path) -> None:
+    """Let *home* be a folder of its owner's alone, without taking anything from anybody."""
+    private_folder(home)
+    with storage_errors("list the folder of the new station"):
+        found = {path.name for path in home.iterdir()}
+        if found <= _BEFORE and home.stat().st_uid == os.geteuid():
+            home.chmod(0o700)
+    require_private(home, what="the folder of this station")
+
+
+def _clear_remains(home: Path) -> None:
+    """Refuse a home that holds a station; remove what an interrupted `create` left."""
+    if (home / _KEYS).exists():
+        raise UsageError(
+            f"there is a station in {home} already",
+            hint="medshare card show shows it; set MEDSHARE_HOME to make another one elsewhere",
+        )
+    with storage_errors("remove what an interrupted init left behind"):
+        if (home / _STAGING).exists():
+            (home / _CARD).unlink(missing_ok=True)
+            shutil.rmtree(home / _STAGING)
+    if (home / _CARD).exists():
+        raise StorageError(
+            f"there is a card in {home}, but no keystore",
+            hint=f"restore {home / _KEYS} from your backup, or move the card away",
+        )
+
+
+def _require_keystore(path: Path) -> None:
+    if path.exists():
+        require_private(path, what="the keystore")
+        return
+    copy = previous_copy(path)
+    hint = f"its previous state is at {copy}: put that in its place"
+    raise StorageError(
+        f"the keystore is missing: {path}",
+        hint=hint if copy.exists() else "restore it from your backup",
+    )
+
+
+def _read_card(path: Path) -> Card:
+    try:
+        return parse_card(read_file(path, limit=MAX_CARD_FILE, what=_CARD_WHAT))
+    except (FormatError, AuthenticityError) as error:
+        raise StorageError(
+            f"the card of this station is damaged: {path}",
+            hint="restore it from your backup, or from somebody to whom you gave it",
+        ) from error

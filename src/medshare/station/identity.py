@@ -1,0 +1,54 @@
+"""The secret half of a station, unlocked: what signs for it and opens what is sent to it."""
+
+from dataclasses import dataclass
+
+from medshare.errors import KeyUnavailableError
+from medshare.ids import StationId
+from medshare.keys.base import KeyStore
+from medshare.suites.base import Opener, Signer
+from medshare.suites.signatures import ED25519
+from medshare.trust.card import Card
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Identity:
+    """The keys of one station, ready for use; its representation shows none of them."""
+
+    station: StationId
+    card: Card
+    signers: tuple[Signer, ...]
+    """Keys of the card's current generation, in the order of its `sign_keys`."""
+    openers: tuple[Opener, ...]
+    """Keys of every generation to which others may have wrapped, newest first."""
+    request_signer: Signer
+    """The Ed25519 key that signs requests to relays."""
+
+    def __repr__(self) -> str:
+        return f"Identity({self.station.hex()[:10]}, generation {self.card.current.number})"
+
+
+def identity_of(card: Card, store: KeyStore) -> Identity:
+    """Return the identity that *card* shows and whose keys *store* holds.
+
+    The card decides which generation is in use: a rotation that was interrupted before
+    the card was changed has not happened yet.  Raises KeyUnavailableError when *store*
+    does not hold the keys of the card.
+    """
+    number = card.current.number
+    signers = store.signers(number)
+    openers = tuple(one for each in range(number, -1, -1) for one in store.openers(each))
+    newest = store.openers(number)
+    _require_keys_of(card, signers, newest)
+    request_signer = next((one for one in signers if one.public.algorithm == ED25519), None)
+    if request_signer is None:
+        raise KeyUnavailableError("the keystore holds no Ed25519 key to sign requests with")
+    return Identity(card.station, card, signers, openers, request_signer)
+
+
+def _require_keys_of(card: Card, signers: tuple[Signer, ...], openers: tuple[Opener, ...]) -> None:
+    held = tuple(one.public for one in signers), tuple(one.public for one in openers)
+    if held != (card.current.sign_keys, card.current.kem_keys):
+        raise KeyUnavailableError(
+            "the keystore does not hold the keys that the card of this station shows",
+            hint="restore keystore and card from the same backup",
+        )

@@ -1,0 +1,46 @@
+"""What a station keeps is for its owner alone: folders 0700, files 0600, or it does not open."""
+
+import os
+import shlex
+import stat
+from pathlib import Path
+from typing import Final
+
+from medshare.disk.atomic import make_folder, storage_errors
+from medshare.errors import StorageError
+
+CODE: Final = "storage.permissions"
+_OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
+
+
+def require_private(path: Path, *, what: str) -> None:
+    """Raise StorageError, with the command that mends it, unless *path* is its owner's alone."""
+    with storage_errors(f"look at {what}"):
+        status = path.stat()
+    if status.st_uid != os.geteuid():
+        raise StorageError(
+            f"{what} ({path}) belongs to another user of this machine",
+            hint=f"run medshare as that user, or: sudo chown {os.geteuid()} {shown(path)}",
+            code=CODE,
+        )
+    if status.st_mode & _OTHERS:
+        mode = "700" if stat.S_ISDIR(status.st_mode) else "600"
+        raise StorageError(
+            f"{what} ({path}) is open to other users of this machine",
+            hint=f"run: chmod {mode} {shown(path)}",
+            code=CODE,
+        )
+
+
+def private_folder(path: Path) -> Path:
+    """Return the folder *path*; if it is new, only its owner can enter it, whatever the umask."""
+    if not path.is_dir():
+        make_folder(path)
+        with storage_errors("make a folder private"):
+            path.chmod(stat.S_IRWXU)
+    return path
+
+
+def shown(path: Path) -> str:
+    """Return *path* as a shell takes it."""
+    return shlex.quote(str(path))
