@@ -1,10 +1,10 @@
-"""One encoding for every structure: deterministic CBOR (RFC 8949 §4.2), strictly decoded.
+"""One encoding for every structure (format §2): deterministic CBOR, strictly decoded.
 
-`decode` refuses whatever `encode` would not have written: indefinite lengths,
+`decode` refuses whatever `encode` (RFC 8949 §4.2) would not have written: indefinite lengths,
 integers or lengths in more octets than needed, unsorted or repeated keys, tags,
 floating point, trailing octets, nesting deeper than `MAX_DEPTH`.  Maps have text
-keys only.  Memory use is bounded by the size of the input, which every caller
-bounds first.
+keys only.  The caller bounds both octets and items, because an item of one octet costs
+some 80 in memory: a few kilobytes of Zstandard could otherwise fill the machine.
 
 `Fields` reads one decoded map, key by key, with type and size checks, and then
 insists that nothing is left over.
@@ -15,12 +15,16 @@ from typing import Any, Final
 
 import cbor2
 
-from medshare.errors import FormatError, LimitError
+from medshare.errors import FormatError, LimitError, UnsupportedVersionError
 
 Value = int | bytes | str | bool | None | list[Any] | dict[str, Any]
 """What the format can express; integers are 0 to 2^64-1."""
 
 MAX_DEPTH: Final = 16
+MAX_ITEMS: Final = 1 << 21
+"""Items in one object, unless a caller allows fewer."""
+MAX_TIME: Final = 253_402_300_799
+"""The last second of the year 9999, in seconds since 1970 UTC: what calendars can show."""
 _MAX_INT: Final = 2**64 - 1
 _TAGS: Final = (
     *range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799,
@@ -28,18 +32,23 @@ _TAGS: Final = (
 
 
 def encode(value: Value) -> bytes:
-    """Return the one deterministic encoding of *value*."""
-    return cbor2.dumps(value, canonical=True)
+    """Return the one deterministic encoding of *value*; raise FormatError if it has none."""
+    try:
+        return cbor2.dumps(value, canonical=True)
+    except UnicodeEncodeError as error:
+        raise FormatError("a text holds characters that cannot be written as UTF-8") from error
 
 
-def decode(data: bytes, *, limit: int, what: str) -> Value:
+def decode(data: bytes, *, limit: int, what: str, items: int = MAX_ITEMS) -> Value:
     """Return the value that *data* encodes.
 
-    Raises LimitError when *data* is longer than *limit* octets, FormatError when it
-    is not exactly what `encode` would have written.
+    Raises LimitError when *data* has more than *limit* octets or *items* items, FormatError
+    when it is not exactly what `encode` would have written.
     """
     if len(data) > limit:
         raise LimitError(f"{what} has {len(data)} bytes; at most {limit} are allowed")
+    if len(data) > items:
+        _require_few_items(data, items, what)
     try:
         value = cbor2.loads(
             data,
@@ -56,6 +65,34 @@ def decode(data: bytes, *, limit: int, what: str) -> Value:
     except (cbor2.CBORError, FormatError, ValueError, TypeError, OverflowError) as error:
         raise FormatError(f"{what} is not valid deterministic CBOR") from error
     return value  # type: ignore[no-any-return]  # _require_plain has seen every item
+
+
+def _require_few_items(data: bytes, most: int, what: str) -> None:
+    """Raise LimitError if *data* announces more than *most* items; allocate nothing.
+
+    What is malformed here is left for the decoder to refuse.
+    """
+    position, end, open_items, seen = 0, len(data), 1, 0
+    while open_items and position < end:
+        head = data[position]
+        major, argument = head >> 5, head & 31
+        position += 1
+        if 24 <= argument < 28:
+            width = 1 << (argument - 24)
+            argument = int.from_bytes(data[position : position + width])
+            position += width
+        elif argument >= 28:
+            return
+        if major in (2, 3):
+            position += argument
+        elif major in (4, 5):
+            open_items += argument * (major - 3)
+        elif major == 6:
+            open_items += 1
+        open_items -= 1
+        seen += 1
+        if seen + open_items > most:
+            raise LimitError(f"{what} has more than {most} items")
 
 
 def _refuse_tag(*_: object) -> None:
@@ -110,6 +147,10 @@ class Fields:
             )
         return value
 
+    def time(self, key: str) -> int:
+        """Take a time in seconds since 1970 UTC, up to the year 9999."""
+        return self.uint(key, maximum=MAX_TIME)
+
     def octets(self, key: str, *, size: int | None = None, maximum: int = 1 << 16) -> bytes:
         """Take a byte string of exactly *size*, or at most *maximum*, octets."""
         value = self._take(key)
@@ -161,10 +202,9 @@ class Fields:
 
 
 def refuse_unknown_critical(critical: Mapping[str, object], known: frozenset[str]) -> None:
-    """Raise FormatError when *critical* names an extension that this reader does not know."""
+    """Raise UnsupportedVersionError when *critical* names an extension not in *known*."""
     if set(critical) - known:
-        raise FormatError(
+        raise UnsupportedVersionError(
             "an extension that must be understood is unknown here",
             hint="update medshare, then try again",
-            code="format.version",
         )
