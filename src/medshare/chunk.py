@@ -7,7 +7,7 @@
          8    16  parcel id
         24     4  index, from 0
         28     4  body size n: ciphertext and tag
-        32    12  nonce, derived from the payload (§6.3)
+        32    12  nonce, derived from the rest of the header and the payload (§6.4)
         44     n  ciphertext ‖ tag; the 44 octets above are the associated data
       44+n    64  signature of the per-parcel key over `chunk_signing_input`
 
@@ -25,9 +25,9 @@ from typing import Final
 
 from medshare.chunking import MAX_PIECES
 from medshare.digest import DIGEST_SIZE, Digest
-from medshare.errors import FormatError, IntegrityError, LimitError
+from medshare.errors import FormatError, IntegrityError, LimitError, UnsupportedVersionError
 from medshare.ids import ParcelId
-from medshare.suites.base import TAG_SIZE, Buffer
+from medshare.suites.base import NONCE_SIZE, TAG_SIZE, Buffer
 
 MAGIC: Final = b"MSC1"
 HEADER_SIZE: Final = 44
@@ -59,6 +59,11 @@ class ChunkHeader:
     body_size: int
     nonce: bytes
 
+    @property
+    def before_nonce(self) -> bytes:
+        """All of the header before the nonce: 32 octets from which the nonce is derived."""
+        return self.encode()[:-NONCE_SIZE]
+
     def encode(self) -> bytes:
         """Return the 44 octets of the header."""
         flags = _LAST if self.last else 0
@@ -66,7 +71,10 @@ class ChunkHeader:
 
 
 def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
-    """Read the header of *sealed*, the whole chunk; raise FormatError when it is malformed."""
+    """Read the header of *sealed*, the whole chunk.
+
+    Raises LimitError, UnsupportedVersionError or FormatError when it is not well formed.
+    """
     size = len(sealed)
     if size < HEADER_SIZE + TRAILER_SIZE + TAG_SIZE + SIGNATURE_SIZE:
         raise FormatError("a sealed chunk is too short")
@@ -78,7 +86,7 @@ def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
         raise FormatError("not a sealed chunk")
     header = ChunkHeader(ParcelId(parcel), index, bool(flags & _LAST), body_size, nonce)
     if header.encode() != head:
-        raise FormatError("reserved bits of a chunk header are set", code="format.version")
+        raise UnsupportedVersionError("reserved bits of a chunk header are set")
     if body_size != size - HEADER_SIZE - SIGNATURE_SIZE:
         raise FormatError("a sealed chunk does not have the length that its header states")
     return header
@@ -87,6 +95,29 @@ def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
 def chunk_signing_input(parcel: ParcelId, index: int, digest: Digest) -> bytes:
     """Return what the chunk key signs: label ‖ parcel ‖ index u32 ‖ digest of header and body."""
     return _LABEL + parcel + index.to_bytes(4) + digest.value
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """The last 16 octets of a payload."""
+
+    plain_size: int
+    encoded_size: int
+    pieces: int
+    codec: int
+
+    def encode(self) -> bytes:
+        """Return the 16 octets of the trailer."""
+        return _TRAILER.pack(self.plain_size, self.encoded_size, self.pieces, self.codec)
+
+
+def parse_trailer(payload: memoryview) -> Trailer:
+    """Read the trailer of *payload*; raise UnsupportedVersionError if reserved octets are set."""
+    octets = payload[-TRAILER_SIZE:]
+    trailer = Trailer(*_TRAILER.unpack(octets))
+    if trailer.encode() != octets:
+        raise UnsupportedVersionError("reserved octets of a chunk payload are set")
+    return trailer
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,30 +144,28 @@ def close_payload(
     listing = b"".join(digests)
     buffer[end : end + len(listing)] = listing
     end += len(listing)
-    buffer[end : end + TRAILER_SIZE] = _TRAILER.pack(
-        plain_size, encoded_size, len(digests), codec
-    )
+    trailer = Trailer(plain_size, encoded_size, len(digests), codec)
+    buffer[end : end + TRAILER_SIZE] = trailer.encode()
     return end + TRAILER_SIZE
 
 
 def parse_payload(payload: memoryview, *, plain_size: int, pieces: int) -> Payload:
-    """Read an opened payload; raise IntegrityError unless it fits its place in the layout."""
-    trailer = bytes(payload[-TRAILER_SIZE:])
-    found_size, encoded_size, found_pieces, codec = _TRAILER.unpack(trailer)
-    if _TRAILER.pack(found_size, encoded_size, found_pieces, codec) != trailer:
-        raise FormatError("reserved octets of a chunk payload are set", code="format.version")
-    if found_size != plain_size or found_pieces != pieces:
+    """Read an opened payload; raise IntegrityError unless it fits its place in the layout.
+
+    Raises UnsupportedVersionError or FormatError when it is not well formed.
+    """
+    trailer = parse_trailer(payload)
+    if trailer.plain_size != plain_size or trailer.pieces != pieces:
         raise IntegrityError("a chunk does not hold what the manifest lays into it")
     digests_at = len(payload) - TRAILER_SIZE - pieces * DIGEST_SIZE
-    if not encoded_size <= digests_at:
+    if not trailer.encoded_size <= min(plain_size, digests_at):
         raise FormatError("lengths inside a chunk contradict each other")
-    if any(payload[encoded_size:digests_at]):
+    padding = payload[trailer.encoded_size : digests_at]
+    if padding != bytes(len(padding)):
         raise FormatError("padding inside a chunk is not zero")
     listing = bytes(payload[digests_at:-TRAILER_SIZE])
-    digests = tuple(
-        listing[at : at + DIGEST_SIZE] for at in range(0, len(listing), DIGEST_SIZE)
-    )
-    return Payload(codec, payload[:encoded_size], digests)
+    digests = tuple(listing[at : at + DIGEST_SIZE] for at in range(0, len(listing), DIGEST_SIZE))
+    return Payload(trailer.codec, payload[: trailer.encoded_size], digests)
 
 
 def padme(size: int) -> int:
@@ -146,4 +175,3 @@ def padme(size: int) -> int:
     exponent = size.bit_length() - 1
     mask = (1 << (exponent - exponent.bit_length())) - 1
     return (size + mask) & ~mask
-

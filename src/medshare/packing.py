@@ -6,7 +6,7 @@ opener that they are given may be.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from medshare.chunk import (
@@ -21,6 +21,7 @@ from medshare.chunk import (
     padme,
     parse_header,
     parse_payload,
+    parse_trailer,
 )
 from medshare.chunking import Layout
 from medshare.codecs import STORE, Codec, Effort
@@ -37,9 +38,10 @@ _NONCE: Final = b"medshare/1 nonce\x00"
 class ChunkSealer:
     """Encrypts and signs the chunks of one parcel; safe to share between threads.
 
-    The nonce is a pseudo-random function of everything that determines the payload, as
-    in SIV modes (RFC 5297): sealing the same payload again gives the same octets, and no
-    nonce ever serves two different payloads, whatever was interrupted or changed between.
+    The nonce is a pseudo-random function of all that is encrypted or authenticated, as in
+    SIV modes (RFC 5297): sealing the same payload again gives the same octets, and no nonce
+    ever serves two payloads, or two headers, whatever was interrupted or changed between.
+    docs/decisions/0002-nonces-and-resume.md has the argument.
     """
 
     def __init__(
@@ -52,32 +54,36 @@ class ChunkSealer:
         self._nonce_key = key.derive(suite, "nonce", parcel)
         self._signer = signer
 
-    def nonce(self, index: int, payload: memoryview, *, encoded_size: int, stored: bool) -> bytes:
-        """Return the nonce that belongs to *payload* at place *index*.
+    def seal(self, index: int, payload: memoryview, out: memoryview) -> tuple[int, ChunkRecord]:
+        """Write the sealed chunk into *out*; return its size and its record.
 
-        Piece digests and trailer determine a stored payload; of a compressed one the
-        encoded octets are hashed as well, since one plaintext may be encoded in many ways.
+        The piece digests inside *payload* must be those of its pieces: the nonce of a stored
+        payload is derived from them.
         """
-        info = bytearray(_NONCE + index.to_bytes(4) + len(payload).to_bytes(4))
-        info += self.suite.digest(payload[encoded_size:]).value
-        if not stored:
-            info += self.suite.digest(payload[:encoded_size]).value
-        return self.suite.derive(self._nonce_key, info=bytes(info))[:NONCE_SIZE]
-
-    def seal(
-        self, index: int, payload: memoryview, out: memoryview, *, nonce: bytes
-    ) -> tuple[int, ChunkRecord]:
-        """Write the sealed chunk into *out*; return its size and its record."""
         body_size = len(payload) + TAG_SIZE
-        header = ChunkHeader(self._parcel, index, index == self._count - 1, body_size, nonce)
-        head = header.encode()
+        last = index == self._count - 1
+        bare = ChunkHeader(self._parcel, index, last, body_size, bytes(NONCE_SIZE))
+        head = replace(bare, nonce=self._nonce(bare, payload)).encode()
         end = HEADER_SIZE + body_size
         out[:HEADER_SIZE] = head
-        self._aead.encrypt_into(header.nonce, payload, head, out[HEADER_SIZE:end])
+        self._aead.encrypt_into(head[-NONCE_SIZE:], payload, head, out[HEADER_SIZE:end])
         digest = self.suite.digest(out[:end])
         signature = self._signer.sign(chunk_signing_input(self._parcel, index, digest))
         out[end : end + SIGNATURE_SIZE] = signature
         return end + SIGNATURE_SIZE, ChunkRecord(index, digest, signature)
+
+    def _nonce(self, header: ChunkHeader, payload: memoryview) -> bytes:
+        """Return the nonce that belongs to *header* and *payload* (format §6.4).
+
+        Piece digests and trailer determine a stored payload; of a compressed one the
+        encoded octets are hashed as well, since one plaintext may be encoded in many ways.
+        """
+        trailer = parse_trailer(payload)
+        info = _NONCE + header.before_nonce
+        info += self.suite.digest(payload[trailer.encoded_size :]).value
+        if trailer.codec != STORE:
+            info += self.suite.digest(payload[: trailer.encoded_size]).value
+        return self.suite.derive(self._nonce_key, info=info)[:NONCE_SIZE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,10 +139,7 @@ class ChunkPacker:
             padding=self._padding(encoded_size + len(digests) * DIGEST_SIZE + TRAILER_SIZE),
         )
         payload = self._payload[:size]
-        nonce = self._sealer.nonce(
-            index, payload, encoded_size=encoded_size, stored=codec == STORE
-        )
-        sealed_size, record = self._sealer.seal(index, payload, self._out, nonce=nonce)
+        sealed_size, record = self._sealer.seal(index, payload, self._out)
         return PackedChunk(self._out[:sealed_size], record, digests, len(plain))
 
     def _padding(self, size: int) -> int:
