@@ -7,28 +7,33 @@ with or hide, no parcel may carry.
 
 import re
 import unicodedata
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from medshare import canonical
 from medshare.canonical import Fields
+from medshare.chunking import MAX_CHUNK_SIZE, MAX_CHUNKS
 from medshare.errors import FormatError, LimitError
 
-MAX_FILES: Final = 1 << 18
-MAX_MANIFEST_SIZE: Final = 64 * 1024 * 1024
+MAX_FILES: Final = 1 << 17
+MAX_MANIFEST_SIZE: Final = 32 * 1024 * 1024
 MAX_PATH: Final = 1024
 MAX_NAME: Final = 255
 MAX_DEPTH: Final = 32
 MAX_NOTE: Final = 4096
-MAX_FILE_SIZE: Final = 1 << 46
+MAX_FILE_SIZE: Final = MAX_CHUNKS * MAX_CHUNK_SIZE
+MAX_MODIFIED: Final = 2**63 - 1
+_MAX_ITEMS: Final = 5 * MAX_FILES + 4096
 
-_FORBIDDEN: Final = re.compile(r'[<>:"|?*\\]')
-_RESERVED: Final = re.compile(
-    r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9¹²³]|lpt[0-9¹²³])( *\..*)?"
-)
+_WHAT: Final = "the manifest"
+_FORBIDDEN: Final = re.compile(r'[<>:"|?*\\\x00-\x1f\x7f]')
+_RESERVED: Final = re.compile(r"(?i)(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])( *\..*)?")
 _BAD_CATEGORIES: Final = frozenset({"Cc", "Cf", "Cs", "Co", "Zl", "Zp"})
-_JOINERS: Final = frozenset("\u200c\u200d")
+_IGNORED: Final = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+"""Joiners and variation selectors: needed to write Persian or emoji, but some file systems
+take names that differ only in them for one (CVE-2014-9390)."""
+_FILLERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
+"""Further characters that show nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +60,8 @@ class Manifest:
         return [entry.size for entry in self.files]
 
     def encode(self) -> bytes:
-        """Return the deterministic encoding; raise FormatError when a path is not allowed."""
-        _check_paths(self)
+        """Return the deterministic encoding; raise FormatError for what no reader would accept."""
+        _check(self)
         files: list[canonical.Value] = [[e.path, e.size, e.modified_ns] for e in self.files]
         return canonical.encode(
             {
@@ -71,23 +76,21 @@ class Manifest:
 
 def parse_manifest(data: bytes) -> Manifest:
     """Return the manifest in *data*; raise FormatError unless every part of it is allowed."""
-    what = "the manifest"
-    fields = Fields(canonical.decode(data, limit=MAX_MANIFEST_SIZE, what=what), what=what)
+    value = canonical.decode(data, limit=MAX_MANIFEST_SIZE, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
     files = tuple(_entry(item) for item in fields.items("files", maximum=MAX_FILES))
     folders = tuple(_folder(item) for item in fields.items("folders", maximum=MAX_FILES))
     note = fields.text("note", maximum=MAX_NOTE)
     manifest = Manifest(files, folders, note, fields.mapping("extra"))
     fields.finish()
-    _check_paths(manifest)
+    _check(manifest)
     return manifest
 
 
 def _entry(item: object) -> FileEntry:
     match item:
-        case [str() as path, int() as size, int() as modified] if type(size) is int:
-            if size > MAX_FILE_SIZE:
-                raise LimitError("a file in the manifest is larger than the format allows")
+        case [str() as path, int() as size, int() as modified]:
             return FileEntry(path, size, modified)
     raise FormatError("a file in the manifest is malformed")
 
@@ -98,37 +101,68 @@ def _folder(item: object) -> str:
     return item
 
 
+def _check(manifest: Manifest) -> None:
+    if not manifest.files and not manifest.folders:
+        raise FormatError("a manifest without any file")
+    if len(manifest.files) > MAX_FILES or len(manifest.folders) > MAX_FILES:
+        raise LimitError(f"a parcel holds at most {MAX_FILES} files")
+    if len(manifest.note.encode(errors="replace")) > MAX_NOTE:
+        raise LimitError(f"a note has at most {MAX_NOTE} bytes")
+    for entry in manifest.files:
+        if type(entry.size) is not int or type(entry.modified_ns) is not int:
+            raise FormatError("a file in the manifest is malformed")
+        if not (0 <= entry.size <= MAX_FILE_SIZE and 0 <= entry.modified_ns <= MAX_MODIFIED):
+            raise LimitError("the size or time of a file is outside the format's range")
+    _check_paths(manifest)
+
+
 def check_path(path: str) -> None:
     """Raise FormatError unless *path* is safe to create under any folder on any system."""
-    names = path.split("/")
-    if len(path.encode("utf-8", "surrogatepass")) > MAX_PATH or len(names) > MAX_DEPTH:
+    _check_extent(path)
+    for name in path.split("/"):
+        _check_name(name)
+
+
+def _check_extent(path: str) -> None:
+    depth = path.count("/") + 1
+    if depth > MAX_DEPTH or len(path.encode("utf-8", "surrogatepass")) > MAX_PATH:
         raise FormatError("a path is too long or too deep")
-    for name in names:
-        reason = _fault_of_name(name)
-        if reason:
-            raise FormatError(f"a path is not allowed: {reason}")
 
 
-def _fault_of_name(name: str) -> str | None:
-    """Say why *name* may not be a file or folder name, or None when it may."""
+def _check_name(name: str) -> None:
+    reason = _fault_of_name(name) or ("" if name.isascii() else _fault_beyond_ascii(name))
+    if reason:
+        raise FormatError(f"a path is not allowed: {reason}")
+
+
+def _fault_of_name(name: str) -> str:
+    """Say why *name* may not be a file or folder name, or nothing when it may."""
     if not name:
         return "it is absolute, or has an empty part"
-    if name.startswith("."):
+    if name[0] == ".":
         return "a name that begins with a dot could leave the folder or hide"
     if name[-1] in " .":
         return "a name that ends with a space or a dot is changed by Windows"
     if _FORBIDDEN.search(name):
-        return 'it contains one of < > : " | ? * or a backslash'
-    if _RESERVED.fullmatch(unicodedata.normalize("NFKC", name)):
+        return 'it contains one of < > : " | ? *, a backslash or a control character'
+    if _RESERVED.fullmatch(name):
         return "it contains a name that is reserved on Windows"
-    if any(unicodedata.category(c) in _BAD_CATEGORIES and c not in _JOINERS for c in name):
-        return "it contains an invisible or control character"
-    if len(name.encode()) > MAX_NAME:
+    if len(name.encode("utf-8", "surrogatepass")) > MAX_NAME:
         return "it contains a name longer than 255 bytes"
-    folded = unicodedata.normalize("NFKC", name)
-    if folded.startswith(".") or "/" in folded or "\\" in folded:
-        return "it contains a character that looks like a separator or a dot"
-    return None
+    return ""
+
+
+def _fault_beyond_ascii(name: str) -> str:
+    """Judge *name* as it looks, and as file systems that ignore or fold characters see it."""
+    visible = _IGNORED.sub("", name)
+    if any(unicodedata.category(c) in _BAD_CATEGORIES or c in _FILLERS for c in visible):
+        return "it contains an invisible or control character"
+    folded = unicodedata.normalize("NFKC", visible)
+    if not folded or folded[0] == "." or "/" in folded or "\\" in folded:
+        return "it contains a character that looks like a separator or a dot, or none to see"
+    if visible[-1] in " ." or _RESERVED.fullmatch(folded):
+        return "it contains a name that Windows changes or reserves"
+    return ""
 
 
 def check_label(text: str) -> None:
@@ -139,41 +173,43 @@ def check_label(text: str) -> None:
 
 def collision_key(path: str) -> str:
     """Return what two paths share when some file system would take them for one."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", path).casefold())
+    if path.isascii():
+        return path.lower()
+    visible = _IGNORED.sub("", path)
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", visible).casefold())
+
+
+class _Tree:
+    """The folders that the paths of one manifest need; each is checked once."""
+
+    def __init__(self) -> None:
+        self._keys: dict[str, str] = {"": ""}
+        self.spellings: dict[str, str] = {}
+
+    def key_of(self, path: str) -> str:
+        """Return the collision key of *path* after checking its names; add its parents."""
+        parent, _, name = path.rpartition("/")
+        if "/" in path and not parent:
+            _check_name("")
+        if parent not in self._keys:
+            key = self.key_of(parent)
+            if self.spellings.setdefault(key, parent) != parent:
+                raise FormatError(
+                    "two folders differ only in case, accents or invisible characters"
+                )
+            self._keys[parent] = key
+        _check_name(name)
+        return f"{self._keys[parent]}/{collision_key(name)}"
 
 
 def _check_paths(manifest: Manifest) -> None:
-    if not manifest.files and not manifest.folders:
-        raise FormatError("a manifest without any file")
+    tree = _Tree()
     seen: set[str] = set()
-    for path in _all_paths(manifest):
-        check_path(path)
-        key = collision_key(path)
+    for path in (*(entry.path for entry in manifest.files), *manifest.folders):
+        _check_extent(path)
+        key = tree.key_of(path)
         if key in seen:
             raise FormatError("two paths are the same, or differ only in case or accents")
         seen.add(key)
-    parents: set[str] = set()
-    for key in seen:
-        parent, _, _ = key.rpartition("/")
-        while parent and parent not in parents:
-            parents.add(parent)
-            parent, _, _ = parent.rpartition("/")
-    if parents & seen:
+    if not seen.isdisjoint(tree.spellings):
         raise FormatError("a path is used both as a file and as a folder")
-    _check_folder_spelling(manifest)
-
-
-def _check_folder_spelling(manifest: Manifest) -> None:
-    spellings: dict[str, str] = {}
-    for path in _all_paths(manifest):
-        parent, _, _ = path.rpartition("/")
-        while parent:
-            known = spellings.setdefault(collision_key(parent), parent)
-            if known != parent:
-                raise FormatError("two folders differ only in case or accents")
-            parent, _, _ = parent.rpartition("/")
-
-
-def _all_paths(manifest: Manifest) -> Iterable[str]:
-    yield from (entry.path for entry in manifest.files)
-    yield from manifest.folders
