@@ -6,17 +6,22 @@ There is exactly one signature for each key that must sign, in the order of the 
 a missing, extra or reordered signature is refused, so none can be stripped.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from medshare import canonical
-from medshare.errors import FormatError, SignatureError
+from medshare.errors import FormatError, SignatureError, UnsupportedVersionError
 from medshare.suites.base import PublicKey, Signer
 from medshare.suites.signatures import Verifier
 
 MAX_SIGNATURES: Final = 8
+MAX_ALGORITHM: Final = 32
 _MAX_SIGNATURE: Final = 8192
+_MAX_PUBLIC_KEY: Final = 4096
+_MAX_ITEMS: Final = 64
+_VERSION: Final = re.compile(r"medshare/[0-9]{1,9}(?= )")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,27 +54,40 @@ def signing_input(label: str, body: bytes) -> bytes:
 def sign(label: str, body: bytes, signers: Sequence[Signer]) -> Signed:
     """Return *body* signed by all *signers*, in order."""
     message = signing_input(label, body)
-    return Signed(
-        label, body, tuple((one.public.algorithm, one.sign(message)) for one in signers)
-    )
+    return Signed(label, body, tuple((one.public.algorithm, one.sign(message)) for one in signers))
 
 
 def parse(data: bytes, *, label: str, limit: int, what: str) -> Signed:
-    """Return the signed object in *data*; raise FormatError unless it is one with *label*."""
-    value = canonical.decode(data, limit=limit, what=what)
-    match value:
-        case [str() as found, bytes() as body, list() as pairs] if found == label:
-            signatures = tuple(_signature(pair, what) for pair in pairs[: MAX_SIGNATURES + 1])
+    """Return the signed object in *data*; raise FormatError unless it is one with *label*.
+
+    Raises UnsupportedVersionError when it is one of another version of the format.
+    """
+    match canonical.decode(data, limit=limit, what=what, items=_MAX_ITEMS):
+        case [str() as found, bytes() as body, list() as pairs]:
+            _require_label(found, label, what)
         case _:
-            raise FormatError(f"{what} is not a signed object labelled '{label}'")
-    if not 1 <= len(signatures) <= MAX_SIGNATURES:
+            raise FormatError(f"{what} is not a signed object")
+    if not 1 <= len(pairs) <= MAX_SIGNATURES:
         raise FormatError(f"{what} carries no signature, or too many")
-    return Signed(label, body, signatures)
+    return Signed(label, body, tuple(_signature(pair, what) for pair in pairs))
+
+
+def _require_label(found: str, label: str, what: str) -> None:
+    if found == label:
+        return
+    if _VERSION.sub("", found) == _VERSION.sub("", label):
+        raise UnsupportedVersionError(
+            f"{what} was written in another version of the format",
+            hint="update medshare, then try again",
+        )
+    raise FormatError(f"{what} is not labelled '{label}'")
 
 
 def _signature(pair: object, what: str) -> tuple[str, bytes]:
     match pair:
-        case [str() as name, bytes() as value] if len(value) <= _MAX_SIGNATURE and len(name) <= 32:
+        case [str() as name, bytes() as value] if (
+            len(value) <= _MAX_SIGNATURE and len(name.encode()) <= MAX_ALGORITHM
+        ):
             return name, value
     raise FormatError(f"a signature on {what} is malformed")
 
@@ -84,7 +102,9 @@ def keys_from_value(items: Sequence[object], *, what: str) -> tuple[PublicKey, .
     keys = []
     for item in items:
         match item:
-            case [str() as name, bytes() as value] if len(name) <= 32 and len(value) <= 4096:
+            case [str() as name, bytes() as value] if (
+                len(name.encode()) <= MAX_ALGORITHM and len(value) <= _MAX_PUBLIC_KEY
+            ):
                 keys.append(PublicKey(name, value))
             case _:
                 raise FormatError(f"a public key of {what} is malformed")

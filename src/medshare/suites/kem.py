@@ -59,8 +59,15 @@ def opener_from_seed(algorithm: str, seed: bytes) -> SoftwareOpener:
 
 
 def wrap(key: PublicKey, secret: bytes, *, info: bytes) -> bytes:
-    """Return *secret* wrapped to *key*: encapsulation ‖ ciphertext ‖ tag (RFC 9180 §6.1)."""
-    return _suite().encrypt(secret, load_public(key), info=info)
+    """Return *secret* wrapped to *key*: encapsulation ‖ ciphertext ‖ tag (RFC 9180 §6.1).
+
+    Raises FormatError when *key* is not valid, or is a point of small order (RFC 7748 §6.1).
+    """
+    public = load_public(key)
+    try:
+        return _suite().encrypt(secret, public, info=info)
+    except ValueError as error:
+        raise FormatError(f"not a usable {key.algorithm} public key") from error
 
 
 def load_public(key: PublicKey) -> hpke.MLKEM768X25519PublicKey:

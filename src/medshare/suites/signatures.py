@@ -3,7 +3,7 @@
 Names are the place for further families: `ecdsa-p256` and `sm2` need no format change.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,6 +19,8 @@ ML_DSA_65: Final = "ml-dsa-65"
 SEED_SIZE: Final = 32
 SIGNATURE_SIZES: Final = {ED25519: 64, ML_DSA_65: 3309}
 PUBLIC_SIZES: Final = {ED25519: 32, ML_DSA_65: 1952}
+IDENTITY_SETS: Final = ((ED25519, ML_DSA_65),)
+"""The sets of algorithms, in order, with which an identity signs (format §3.3)."""
 
 Verify = Callable[[bytes, bytes], None]
 
@@ -69,6 +71,21 @@ class Verifier:
             self._verify(signature, message)
         except InvalidSignature:
             raise SignatureError(f"signature on {what} does not verify") from None
+
+
+def require_identity_set(keys: Sequence[PublicKey], *, what: str) -> None:
+    """Raise UnsupportedVersionError unless *keys* are a set with which identities may sign.
+
+    Whoever breaks one algorithm could otherwise leave out the other (format §3.3).  Raises
+    FormatError when a key has not the size of its algorithm.
+    """
+    if tuple(key.algorithm for key in keys) not in IDENTITY_SETS:
+        raise UnsupportedVersionError(
+            f"the signature keys of {what} are not a combination that is accepted here",
+            hint="update medshare, or ask for keys that sign with Ed25519 and ML-DSA-65",
+        )
+    if any(len(key.value) != PUBLIC_SIZES[key.algorithm] for key in keys):
+        raise FormatError(f"a signature key of {what} has the wrong size")
 
 
 def _load(key: PublicKey) -> Verify:

@@ -19,8 +19,8 @@ from medshare.ids import STATION_ID_SIZE, StationId
 from medshare.manifest import check_label
 from medshare.suites import suite_named
 from medshare.suites.base import PublicKey, Signer, Suite
-from medshare.suites.kem import PUBLIC_SIZES as KEM_SIZES
-from medshare.suites.signatures import PUBLIC_SIZES as SIGNATURE_KEY_SIZES
+from medshare.suites.kem import load_public
+from medshare.suites.signatures import require_identity_set
 
 LABEL: Final = "medshare/1 card"
 FILE_LABEL: Final = "medshare/1 cards"
@@ -31,6 +31,7 @@ MAX_NAME: Final = 128
 _BEGIN: Final = "-----BEGIN MEDSHARE CARD-----"
 _END: Final = "-----END MEDSHARE CARD-----"
 _FINGERPRINT_GROUPS: Final = 6
+_MAX_ITEMS: Final = 1024
 _WHAT: Final = "the card"
 
 
@@ -87,9 +88,12 @@ class Card:
 
     @property
     def fingerprint(self) -> str:
-        """Six groups of five digits over the newest generation, to compare by voice."""
+        """Six groups of five digits over the newest generation as signed, to compare by voice."""
         suite = suite_named(self.current.suite)
-        digest = suite.digest(b"medshare/1 fingerprint\x00", self.current.body()).value
+        newest = signed.parse(
+            _entries(self.encoded)[-1], label=LABEL, limit=MAX_CARD_SIZE, what=_WHAT
+        )
+        digest = suite.digest(b"medshare/1 fingerprint\x00", newest.body).value
         number = int.from_bytes(digest[:24])
         digits = f"{number % 10 ** (5 * _FINGERPRINT_GROUPS):0{5 * _FINGERPRINT_GROUPS}d}"
         return " ".join(digits[at : at + 5] for at in range(0, len(digits), 5))
@@ -122,7 +126,8 @@ def issue(
 def parse_card(data: bytes) -> Card:
     """Return the card in *data* after verifying every generation and the chain of them.
 
-    Raises FormatError, SignatureError or AuthenticityError.
+    Raises FormatError (of which LimitError and UnsupportedVersionError are kinds),
+    SignatureError or AuthenticityError.
     """
     entries = _entries(data)
     if not 1 <= len(entries) <= MAX_GENERATIONS:
@@ -134,7 +139,7 @@ def parse_card(data: bytes) -> Card:
 
 
 def _entries(data: bytes) -> list[bytes]:
-    match canonical.decode(data, limit=MAX_CARD_FILE, what=_WHAT):
+    match canonical.decode(data, limit=MAX_CARD_FILE, what=_WHAT, items=MAX_GENERATIONS + 3):
         case [label, list() as entries] if label == FILE_LABEL and all(
             isinstance(entry, bytes) for entry in entries
         ):
@@ -144,7 +149,8 @@ def _entries(data: bytes) -> list[bytes]:
 
 def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
     outer = signed.parse(entry, label=LABEL, limit=MAX_CARD_SIZE, what=_WHAT)
-    fields = Fields(canonical.decode(outer.body, limit=MAX_CARD_SIZE, what=_WHAT), what=_WHAT)
+    value = canonical.decode(outer.body, limit=MAX_CARD_SIZE, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
     fields.mapping("extra")
     generation = Generation(
@@ -152,7 +158,7 @@ def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
         number=fields.uint("generation", maximum=MAX_GENERATIONS),
         name=fields.text("name", maximum=MAX_NAME),
         suite=fields.text("suite", maximum=32),
-        created=fields.uint("created"),
+        created=fields.time("created"),
         sign_keys=signed.keys_from_value(fields.items("sign_keys", maximum=4), what=_WHAT),
         kem_keys=signed.keys_from_value(fields.items("kem_keys", maximum=4), what=_WHAT),
     )
@@ -166,14 +172,13 @@ def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
 
 
 def _require_known_keys(generation: Generation) -> None:
-    for key in generation.sign_keys:
-        if SIGNATURE_KEY_SIZES.get(key.algorithm) != len(key.value):
-            raise FormatError("a signature key of the card is unknown here or malformed")
+    require_identity_set(generation.sign_keys, what=_WHAT)
+    if not generation.kem_keys:
+        raise FormatError("a card without a key to seal to")
+    if len({key.algorithm for key in generation.kem_keys}) != len(generation.kem_keys):
+        raise FormatError("a card has two keys of one algorithm to seal to")
     for key in generation.kem_keys:
-        if KEM_SIZES.get(key.algorithm) != len(key.value):
-            raise FormatError("a recipient key of the card is unknown here or malformed")
-    if not generation.sign_keys or not generation.kem_keys:
-        raise FormatError("a card without keys")
+        load_public(key)
 
 
 def _require_place(generation: Generation, before: Sequence[Generation]) -> None:
@@ -204,4 +209,3 @@ def dearmor(data: bytes) -> bytes:
         return base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
     except binascii.Error as error:
         raise FormatError("the text of the card is damaged") from error
-
