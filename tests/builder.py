@@ -116,7 +116,7 @@ class Parcel:
         (folder / "manifest").write_bytes(self.manifest)
         (folder / "seal").write_bytes(self.seal)
         for index, chunk in enumerate(self.chunks):
-            (folder / "chunks" / f"{index:06d}").write_bytes(chunk)
+            (folder / "chunks" / f"{index:08d}").write_bytes(chunk)
 
 
 def make_parcel(

@@ -6,8 +6,9 @@ that signs the chunks, the key commitment, and the digest of the sealed manifest
 Whoever changes, adds or removes any of that breaks the sender's signatures.
 """
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from medshare import canonical, signed
@@ -24,13 +25,16 @@ from medshare.digest import DIGEST_SIZE, Digest
 from medshare.errors import FormatError, IntegrityError
 from medshare.ids import PARCEL_ID_SIZE, STATION_ID_SIZE, ParcelId, StationId
 from medshare.suites import suite_named
-from medshare.suites.base import Buffer, PublicKey, Signer, Suite
-from medshare.suites.signatures import Verifier
+from medshare.suites.base import KEY_ID_SIZE, Buffer, PublicKey, Signer, Suite
+from medshare.suites.signatures import Verifier, require_identity_set
 
 LABEL: Final = "medshare/1 envelope"
 MAX_RECIPIENTS: Final = 64
 MAX_ENVELOPE_SIZE: Final = 1 << 20
-MAX_SEALED_MANIFEST: Final = 32 * 1024 * 1024
+MAX_SEALED_MANIFEST: Final = 16 * 1024 * 1024
+_MAX_ITEMS: Final = 4096
+_MAX_WRAPPED: Final = 4096
+_TIER: Final = re.compile(r"[a-z0-9-]{1,32}")
 _WHAT: Final = "the envelope"
 
 
@@ -76,7 +80,11 @@ class Envelope:
 
 
 def encode_envelope(facts: Envelope, signers: Sequence[Signer]) -> tuple[Envelope, bytes]:
-    """Sign *facts*; return them with their digest, and the encoded envelope."""
+    """Sign *facts*; return them with their digest, and the encoded envelope.
+
+    What is returned has been read back: raises what `parse_envelope` raises for facts that
+    no reader would accept.
+    """
     body = canonical.encode(
         {
             "chunk_count": facts.chunk_count,
@@ -98,7 +106,7 @@ def encode_envelope(facts: Envelope, signers: Sequence[Signer]) -> tuple[Envelop
         }
     )
     data = signed.sign(LABEL, body, signers).encode()
-    return replace(facts, digest=facts.cipher_suite.digest(data)), data
+    return parse_envelope(data), data
 
 
 def parse_envelope(data: bytes) -> Envelope:
@@ -106,7 +114,8 @@ def parse_envelope(data: bytes) -> Envelope:
 
     The signatures are checked against the keys that the envelope itself names; whether
     those belong to the sender is for the caller to decide from the sender's card.
-    Raises FormatError or SignatureError.
+    Raises FormatError (of which LimitError and UnsupportedVersionError are kinds) or
+    SignatureError.
     """
     outer = signed.parse(data, label=LABEL, limit=MAX_ENVELOPE_SIZE, what=_WHAT)
     envelope = _from_body(outer.body, data)
@@ -115,44 +124,66 @@ def parse_envelope(data: bytes) -> Envelope:
 
 
 def _from_body(body: bytes, data: bytes) -> Envelope:
-    fields = Fields(canonical.decode(body, limit=MAX_ENVELOPE_SIZE, what=_WHAT), what=_WHAT)
+    value = canonical.decode(body, limit=MAX_ENVELOPE_SIZE, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
     fields.mapping("extra")
     suite = suite_named(fields.text("suite", maximum=32))
-    chunk_key = signed.keys_from_value([fields.items("chunk_key", maximum=2)], what=_WHAT)[0]
-    if chunk_key.algorithm != suite.chunk_signature:
-        raise FormatError("the chunk key is not of the algorithm that the suite demands")
-    recipients = tuple(_stanza(item) for item in fields.items("recipients", maximum=MAX_RECIPIENTS))
     sender_keys = signed.keys_from_value(
         fields.items("sender_keys", maximum=signed.MAX_SIGNATURES), what=_WHAT
     )
+    require_identity_set(sender_keys, what=_WHAT)
     envelope = Envelope(
         parcel=ParcelId(fields.octets("parcel", size=PARCEL_ID_SIZE)),
         suite=suite.name,
-        created=fields.uint("created"),
-        delete_after=fields.uint("delete_after"),
-        tier=fields.text("tier", maximum=32),
+        created=fields.time("created"),
+        delete_after=fields.time("delete_after"),
+        tier=_tier(fields.text("tier", maximum=32)),
         sender=StationId(fields.octets("sender", size=STATION_ID_SIZE)),
         sender_keys=sender_keys,
-        recipients=recipients,
+        recipients=_stanzas(fields.items("recipients", maximum=MAX_RECIPIENTS)),
         chunk_size=fields.uint("chunk_size", minimum=MIN_CHUNK_SIZE, maximum=MAX_CHUNK_SIZE),
         chunk_count=fields.uint("chunk_count", maximum=MAX_CHUNKS),
-        chunk_key=chunk_key,
+        chunk_key=_chunk_key(fields.items("chunk_key", maximum=2), suite),
         commitment=fields.octets("commitment", size=DIGEST_SIZE),
         manifest_size=fields.uint("manifest_size", minimum=1, maximum=MAX_SEALED_MANIFEST),
         manifest_digest=Digest(fields.octets("manifest_digest", size=DIGEST_SIZE)),
         digest=suite.digest(data),
     )
     fields.finish()
-    if not recipients:
-        raise FormatError("an envelope without any recipient")
     return envelope
+
+
+def _tier(text: str) -> str:
+    if not _TIER.fullmatch(text):
+        raise FormatError("a tier is named with lower-case letters, digits and hyphens")
+    return text
+
+
+def _chunk_key(item: Sequence[object], suite: Suite) -> PublicKey:
+    key = signed.keys_from_value([item], what=_WHAT)[0]
+    if key.algorithm != suite.chunk_signature:
+        raise FormatError("the chunk key is not of the algorithm that the suite demands")
+    Verifier(key)
+    return key
+
+
+def _stanzas(items: Sequence[object]) -> tuple[Stanza, ...]:
+    stanzas = tuple(_stanza(item) for item in items)
+    if not stanzas:
+        raise FormatError("an envelope without any recipient")
+    if len({(stanza.station, stanza.key_id) for stanza in stanzas}) != len(stanzas):
+        raise FormatError("an envelope names one key of a recipient twice")
+    return stanzas
 
 
 def _stanza(item: object) -> Stanza:
     match item:
         case [bytes() as station, str() as algorithm, bytes() as key_id, bytes() as wrapped] if (
-            len(station) == STATION_ID_SIZE and len(algorithm) <= 32 and len(wrapped) <= 4096
+            len(station) == STATION_ID_SIZE
+            and len(algorithm.encode()) <= signed.MAX_ALGORITHM
+            and len(key_id) == KEY_ID_SIZE
+            and len(wrapped) <= _MAX_WRAPPED
         ):
             return Stanza(StationId(station), algorithm, key_id, wrapped)
     raise FormatError("a recipient in the envelope is malformed")
@@ -201,7 +232,11 @@ class ChunkVerifier:
         return record
 
     def check_record(self, record: ChunkRecord) -> None:
-        """Raise SignatureError unless the chunk key signed the digest in *record*."""
+        """Raise SignatureError unless the chunk key signed the digest in *record*.
+
+        Raises IntegrityError when the parcel has no chunk with that index.
+        """
+        self._require_index(record.index)
         message = chunk_signing_input(self._envelope.parcel, record.index, record.digest)
         self._key.verify(record.signature, message, what=f"chunk {record.index}")
 
@@ -210,7 +245,10 @@ class ChunkVerifier:
             raise IntegrityError(f"chunk {index} belongs to another parcel")
         if header.index != index:
             raise IntegrityError(f"chunk {index} is in the place of another one")
-        if not 0 <= index < self._envelope.chunk_count:
-            raise IntegrityError(f"chunk {index} lies beyond the end of its parcel")
+        self._require_index(index)
         if header.last != (index == self._envelope.chunk_count - 1):
             raise IntegrityError(f"chunk {index} does not end where its parcel ends")
+
+    def _require_index(self, index: int) -> None:
+        if not 0 <= index < self._envelope.chunk_count:
+            raise IntegrityError(f"chunk {index} lies beyond the end of its parcel")

@@ -11,13 +11,16 @@ from typing import Final
 from medshare import canonical, signed
 from medshare.canonical import Fields
 from medshare.digest import DIGEST_SIZE, Digest
-from medshare.errors import FormatError
+from medshare.errors import FormatError, LimitError
 from medshare.ids import PARCEL_ID_SIZE, STATION_ID_SIZE, ParcelId, StationId
-from medshare.manifest import MAX_FILES, MAX_MANIFEST_SIZE, check_path
+from medshare.manifest import MAX_FILE_SIZE, MAX_FILES, MAX_MANIFEST_SIZE, check_path
+from medshare.suites import suite_named
 from medshare.suites.base import PublicKey, Signer
+from medshare.suites.signatures import require_identity_set
 
 LABEL: Final = "medshare/1 receipt"
 MAX_RECEIPT_SIZE: Final = MAX_MANIFEST_SIZE
+_MAX_ITEMS: Final = 4 * MAX_FILES + 4096
 _WHAT: Final = "the receipt"
 
 
@@ -68,24 +71,27 @@ def parse_receipt(data: bytes) -> Receipt:
     """Return the receipt in *data* after checking its form and all its signatures.
 
     The signatures are checked against the keys that it names itself; whether those are
-    the recipient's is for the caller to decide from the recipient's card.
+    the recipient's is for the caller to decide from the recipient's card.  Raises
+    FormatError (of which LimitError and UnsupportedVersionError are kinds) or SignatureError.
     """
     outer = signed.parse(data, label=LABEL, limit=MAX_RECEIPT_SIZE, what=_WHAT)
-    fields = Fields(canonical.decode(outer.body, limit=MAX_RECEIPT_SIZE, what=_WHAT), what=_WHAT)
+    value = canonical.decode(outer.body, limit=MAX_RECEIPT_SIZE, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
     fields.mapping("extra")
     keys = fields.items("recipient_keys", maximum=signed.MAX_SIGNATURES)
     receipt = Receipt(
         parcel=ParcelId(fields.octets("parcel", size=PARCEL_ID_SIZE)),
-        suite=fields.text("suite", maximum=32),
+        suite=suite_named(fields.text("suite", maximum=32)).name,
         seal=Digest(fields.octets("seal", size=DIGEST_SIZE)),
         sender=StationId(fields.octets("sender", size=STATION_ID_SIZE)),
         recipient=StationId(fields.octets("recipient", size=STATION_ID_SIZE)),
         recipient_keys=signed.keys_from_value(keys, what=_WHAT),
-        received=fields.uint("received"),
+        received=fields.time("received"),
         files=tuple(_file(item) for item in fields.items("files", maximum=MAX_FILES)),
     )
     fields.finish()
+    require_identity_set(receipt.recipient_keys, what=_WHAT)
     outer.verify(receipt.recipient_keys, what=_WHAT)
     return receipt
 
@@ -94,5 +100,7 @@ def _file(item: object) -> ReceivedFile:
     match item:
         case [str() as path, int() as size, bytes() as digest] if type(size) is int:
             check_path(path)
+            if size > MAX_FILE_SIZE:
+                raise LimitError("a file in the receipt is larger than the format allows")
             return ReceivedFile(path, size, Digest(digest))
     raise FormatError("a file in the receipt is malformed")

@@ -6,7 +6,7 @@ worth nothing once it stands.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from medshare import canonical, signed
@@ -20,6 +20,7 @@ from medshare.suites.base import Signer
 
 LABEL: Final = "medshare/1 seal"
 MAX_SEAL_SIZE: Final = MAX_CHUNKS * DIGEST_SIZE + 65536
+_MAX_ITEMS: Final = 4096
 _WHAT: Final = "the seal"
 
 
@@ -36,12 +37,21 @@ class Seal:
     """Digest of the whole encoded seal; not part of it."""
 
     def require_chunk(self, index: int, digest: Digest) -> None:
-        """Raise DigestMismatchError unless *digest* is that of chunk *index*."""
+        """Raise DigestMismatchError unless *digest* is that of chunk *index*.
+
+        Raises IntegrityError when the parcel has no chunk with that index.
+        """
+        if not 0 <= index < len(self.chunks):
+            raise IntegrityError(f"chunk {index} lies beyond the end of its parcel")
         self.chunks[index].require(digest, what=f"chunk {index}")
 
 
 def encode_seal(seal: Seal, envelope: Envelope, signers: Sequence[Signer]) -> tuple[Seal, bytes]:
-    """Sign *seal*; return it with its digest, and the encoded seal."""
+    """Sign *seal*; return it with its digest, and the encoded seal.
+
+    What is returned has been read back: raises what `parse_seal` raises for a seal that no
+    reader would accept.
+    """
     body = canonical.encode(
         {
             "chunks": b"".join(chunk.value for chunk in seal.chunks),
@@ -54,7 +64,7 @@ def encode_seal(seal: Seal, envelope: Envelope, signers: Sequence[Signer]) -> tu
         }
     )
     data = signed.sign(LABEL, body, signers).encode()
-    return replace(seal, digest=envelope.cipher_suite.digest(data)), data
+    return parse_seal(data, envelope), data
 
 
 def parse_seal(data: bytes, envelope: Envelope) -> Seal:
@@ -64,7 +74,8 @@ def parse_seal(data: bytes, envelope: Envelope) -> Seal:
     """
     outer = signed.parse(data, label=LABEL, limit=MAX_SEAL_SIZE, what=_WHAT)
     outer.verify(envelope.sender_keys, what=_WHAT)
-    fields = Fields(canonical.decode(outer.body, limit=MAX_SEAL_SIZE, what=_WHAT), what=_WHAT)
+    value = canonical.decode(outer.body, limit=MAX_SEAL_SIZE, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
     fields.mapping("extra")
     listing = fields.octets("chunks", size=envelope.chunk_count * DIGEST_SIZE)
@@ -75,7 +86,7 @@ def parse_seal(data: bytes, envelope: Envelope) -> Seal:
         chunks=tuple(
             Digest(listing[at : at + DIGEST_SIZE]) for at in range(0, len(listing), DIGEST_SIZE)
         ),
-        sealed=fields.uint("sealed"),
+        sealed=fields.time("sealed"),
         digest=envelope.cipher_suite.digest(data),
     )
     fields.finish()

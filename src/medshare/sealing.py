@@ -10,6 +10,7 @@ from typing import Final
 
 import zstandard
 
+from medshare.chunking import Layout
 from medshare.digest import Digest
 from medshare.envelope import MAX_SEALED_MANIFEST, Envelope, Stanza, check_sealed_manifest
 from medshare.errors import FormatError, IntegrityError, LimitError, NoIdentityMatchError
@@ -135,7 +136,9 @@ def _open_object(
     )
     try:
         size = zstandard.frame_content_size(packed)
-        if not 0 <= size <= limit:
+        if size < 0:
+            raise FormatError(f"{what} does not say to how many bytes it unpacks")
+        if size > limit:
             raise LimitError(f"{what} would unpack to more than {limit} bytes")
         plain = zstandard.ZstdDecompressor().decompress(
             packed, max_output_size=size, allow_extra_data=False
@@ -162,14 +165,21 @@ def seal_manifest(
 
 
 def open_manifest(sealed: bytes, key: ParcelKey, envelope: Envelope) -> Manifest:
-    """Return the manifest once it is proved to be the one that *envelope* names."""
+    """Return the manifest once it is proved to be the one that *envelope* names.
+
+    Its files need exactly the chunks that the envelope announces.  Raises IntegrityError
+    or FormatError.
+    """
     suite = envelope.cipher_suite
     check_sealed_manifest(sealed, envelope)
     derived = key.derive(suite, "manifest", envelope.parcel)
     plain = _open_object(
         sealed, derived, suite, envelope.parcel, limit=MAX_MANIFEST_SIZE, what="the manifest"
     )
-    return parse_manifest(plain)
+    manifest = parse_manifest(plain)
+    if Layout(manifest.sizes, envelope.chunk_size).chunk_count != envelope.chunk_count:
+        raise IntegrityError("the files of the manifest do not fill the chunks of the envelope")
+    return manifest
 
 
 def seal_receipt(
