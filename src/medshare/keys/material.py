@@ -21,6 +21,7 @@ MAX_GENERATIONS: Final = 256
 MAX_KEYS: Final = 16
 """Keys of one generation."""
 MAX_MATERIAL: Final = 1 << 20
+_MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 16
 
 IDENTITY_KEYS: Final = (
     (Purpose.SIGN, ED25519, SEED_SIZE),
@@ -113,7 +114,8 @@ def new_generation(random: RandomBytes, *, created: int) -> SecretGeneration:
 
 def parse_material(data: bytes) -> Material:
     """Return the material in *data*; raise FormatError unless all of it is well formed."""
-    fields = Fields(canonical.decode(data, limit=MAX_MATERIAL, what=_WHAT), what=_WHAT)
+    value = canonical.decode(data, limit=MAX_MATERIAL, what=_WHAT, items=_MAX_ITEMS)
+    fields = Fields(value, what=_WHAT)
     items = fields.items("generations", maximum=MAX_GENERATIONS)
     fields.finish()
     if not items:
@@ -127,7 +129,7 @@ def parse_material(data: bytes) -> Material:
 def _generation(item: object) -> SecretGeneration:
     match item:
         case [int() as created, bool() as pending, list() as keys] if (
-            type(created) is int and len(keys) <= MAX_KEYS
+            type(created) is int and created <= canonical.MAX_TIME and len(keys) <= MAX_KEYS
         ):
             return SecretGeneration(created, pending, _keys(keys))
     raise FormatError("a generation in the keystore is malformed")

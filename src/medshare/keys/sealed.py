@@ -36,6 +36,7 @@ MAX_FILE: Final = MAX_MATERIAL + 4096
 SALT_SIZE: Final = 16
 COMMITMENT_SIZE: Final = 32
 _MAX_HEADER: Final = 1024
+_MAX_ITEMS: Final = 32
 _KDF: Final = "argon2id"
 _WHAT: Final = "the keystore"
 
@@ -176,7 +177,7 @@ def parse_sealed(data: bytes) -> SealedStore:
 
     Raises FormatError or LimitError.
     """
-    match canonical.decode(data, limit=MAX_FILE, what=_WHAT):
+    match canonical.decode(data, limit=MAX_FILE, what=_WHAT, items=_MAX_ITEMS):
         case [label, int() as version, bytes() as body, bytes() as checksum] if (
             label == LABEL and type(version) is int
         ):
@@ -193,7 +194,7 @@ def parse_sealed(data: bytes) -> SealedStore:
 
 
 def _parse_body(body: bytes) -> SealedStore:
-    match canonical.decode(body, limit=MAX_FILE, what=_WHAT):
+    match canonical.decode(body, limit=MAX_FILE, what=_WHAT, items=_MAX_ITEMS):
         case [bytes() as header, bytes() as nonce, bytes() as sealed] if (
             len(nonce) == NONCE_SIZE and len(sealed) > TAG_SIZE
         ):
@@ -203,7 +204,9 @@ def _parse_body(body: bytes) -> SealedStore:
 
 def _parse_header(data: bytes) -> Header:
     what = "the header of the keystore"
-    fields = Fields(canonical.decode(data, limit=_MAX_HEADER, what=what), what=what)
+    fields = Fields(
+        canonical.decode(data, limit=_MAX_HEADER, what=what, items=_MAX_ITEMS), what=what
+    )
     fields.literal("kdf", _KDF)
     lanes = fields.uint("lanes", minimum=1, maximum=MAX_LANES)
     # RFC 9106 §3.1: at least eight blocks of one KiB for each lane.

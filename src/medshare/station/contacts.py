@@ -208,13 +208,13 @@ def require_continues(card: Card, known: Card) -> None:
 
 
 def _parse(octets: bytes, station: StationId) -> _Entry:
-    fields = Fields(canonical.decode(octets, limit=MAX_CONTACT, what=_WHAT), what=_WHAT)
+    fields = Fields(canonical.decode(octets, limit=MAX_CONTACT, what=_WHAT, items=16), what=_WHAT)
     fields.uint("version", minimum=VERSION, maximum=VERSION)
     entry = _Entry(
         name=fields.text("name", maximum=_MAX_NAME),
         station=station,
         card=fields.octets("card", maximum=MAX_CARD_FILE),
-        trusted_at=fields.uint("trusted_at"),
+        trusted_at=fields.time("trusted_at"),
     )
     fields.finish()
     if unicodedata.normalize("NFC", entry.name) != entry.name:

@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import Final
 
-from medshare.errors import UsageError
+from medshare.errors import FormatError, UsageError
 from medshare.ids import StationId
 from medshare.manifest import check_label
 
@@ -37,7 +37,10 @@ def check_petname(name: str) -> str:
     composed = unicodedata.normalize("NFC", name)
     if len(composed) > MAX_PETNAME:
         raise UsageError(f"a local name has at most {MAX_PETNAME} characters")
-    check_label(composed)
+    try:
+        check_label(composed)
+    except FormatError as error:
+        raise UsageError(error.message) from error
     if composed != composed.strip() or composed.startswith("-"):
         raise UsageError("a local name does not begin with a dash, or begin or end with a space")
     if not skeleton(composed):
