@@ -70,12 +70,12 @@ class ChunkHeader:
         return _HEADER.pack(MAGIC, flags, self.parcel, self.index, self.body_size, self.nonce)
 
 
-def parse_header(sealed: Buffer, *, chunk_size: int) -> ChunkHeader:
-    """Read the header of *sealed*, the whole chunk.
+def parse_header(sealed: Buffer, *, chunk_size: int, size: int | None = None) -> ChunkHeader:
+    """Read the header of *sealed*, the whole chunk, or the beginning of one of *size* octets.
 
     Raises LimitError, UnsupportedVersionError or FormatError when it is not well formed.
     """
-    size = len(sealed)
+    size = len(sealed) if size is None else size
     if size < HEADER_SIZE + TRAILER_SIZE + TAG_SIZE + SIGNATURE_SIZE:
         raise FormatError("a sealed chunk is too short")
     if size > max_sealed_size(chunk_size):

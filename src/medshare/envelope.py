@@ -14,6 +14,7 @@ from typing import Final
 from medshare import canonical, signed
 from medshare.canonical import Fields
 from medshare.chunk import (
+    HEADER_SIZE,
     SIGNATURE_SIZE,
     ChunkHeader,
     chunk_signing_input,
@@ -223,11 +224,26 @@ class ChunkVerifier:
 
         Raises FormatError, IntegrityError or SignatureError.
         """
-        header = parse_header(sealed, chunk_size=self._envelope.chunk_size)
-        self._require_place(header, index)
         view = memoryview(sealed)
-        digest = self._suite.digest(view[:-SIGNATURE_SIZE])
-        record = ChunkRecord(index, digest, bytes(view[-SIGNATURE_SIZE:]))
+        return self.check_parts(
+            index,
+            view[:HEADER_SIZE],
+            size=len(view),
+            digest=self._suite.digest(view[:-SIGNATURE_SIZE]),
+            signature=bytes(view[-SIGNATURE_SIZE:]),
+        )
+
+    def check_parts(
+        self, index: int, head: Buffer, *, size: int, digest: Digest, signature: bytes
+    ) -> ChunkRecord:
+        """Do what `check` does, for a chunk of *size* octets that passed by in pieces.
+
+        *head* is its header, *signature* its last octets, and *digest* was made by the suite's
+        hash from everything before them.
+        """
+        header = parse_header(head, chunk_size=self._envelope.chunk_size, size=size)
+        self._require_place(header, index)
+        record = ChunkRecord(index, digest, signature)
         self.check_record(record)
         return record
 
