@@ -7,14 +7,21 @@ format as a sender does; `open_parcel` follows docs/format.md §12 as a receiver
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from blake3 import blake3
 
 from medshare.chunking import Layout
 from medshare.codecs import Effort
 from medshare.digest import Digest
-from medshare.envelope import ChunkVerifier, Envelope, encode_envelope, parse_envelope
-from medshare.errors import IncompleteError, UntrustedSignerError
+from medshare.envelope import (
+    ChunkVerifier,
+    Envelope,
+    check_sealed_manifest,
+    encode_envelope,
+    parse_envelope,
+)
+from medshare.errors import IncompleteError, IntegrityError, UntrustedSignerError
 from medshare.ids import ParcelId, StationId
 from medshare.manifest import FileEntry, Manifest
 from medshare.packing import ChunkOpener, ChunkPacker, ChunkSealer, ChunkUnpacker
@@ -83,6 +90,26 @@ def make_signers(name: str) -> tuple[SoftwareSigner, ...]:
     )
 
 
+class Octets(Protocol):
+    """A sealed parcel as it travels."""
+
+    @property
+    def envelope(self) -> bytes:
+        """The encoded envelope."""
+
+    @property
+    def manifest(self) -> bytes:
+        """The sealed manifest."""
+
+    @property
+    def chunks(self) -> Sequence[bytes]:
+        """The sealed chunks, in order."""
+
+    @property
+    def seal(self) -> bytes:
+        """The encoded seal."""
+
+
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """A sealed parcel: its octets, and everything that its sender knows about it."""
@@ -109,14 +136,20 @@ class Parcel:
         """Where its files lie in its chunks."""
         return Layout(self.listing.sizes, self.facts.chunk_size)
 
-    def write(self, folder: Path) -> None:
-        """Write the parcel folder of docs/format.md §11."""
-        (folder / "chunks").mkdir(parents=True)
-        (folder / "envelope").write_bytes(self.envelope)
-        (folder / "manifest").write_bytes(self.manifest)
-        (folder / "seal").write_bytes(self.seal)
-        for index, chunk in enumerate(self.chunks):
-            (folder / "chunks" / f"{index:08d}").write_bytes(chunk)
+    @property
+    def sealer(self) -> ChunkSealer:
+        """What sealed its chunks."""
+        return ChunkSealer(INTL, self.id, self.facts.chunk_count, self.key, self.chunk_signer)
+
+
+def write_folder(parcel: Octets, folder: Path) -> None:
+    """Write the parcel folder of docs/format.md §11."""
+    (folder / "chunks").mkdir(parents=True)
+    (folder / "envelope").write_bytes(parcel.envelope)
+    (folder / "manifest").write_bytes(parcel.manifest)
+    (folder / "seal").write_bytes(parcel.seal)
+    for index, chunk in enumerate(parcel.chunks):
+        (folder / "chunks" / f"{index:08d}").write_bytes(chunk)
 
 
 def make_parcel(
@@ -233,19 +266,22 @@ def make_receipt(parcel: Parcel, recipient: Identity) -> bytes:
     return encode_receipt(receipt, recipient.signers)
 
 
-def verify_parcel(parcel: Parcel) -> Seal:
+def verify_parcel(parcel: Octets) -> Seal:
     """Check everything that can be checked without any key (docs/format.md §12.1)."""
     envelope = parse_envelope(parcel.envelope)
+    check_sealed_manifest(parcel.manifest, envelope)
     seal = parse_seal(parcel.seal, envelope)
-    if len(parcel.chunks) != envelope.chunk_count:
+    if len(parcel.chunks) < envelope.chunk_count:
         raise IncompleteError("chunks are missing")
+    if len(parcel.chunks) > envelope.chunk_count:
+        raise IntegrityError("there are more chunks than the parcel has")
     verifier = ChunkVerifier(envelope)
     for index, chunk in enumerate(parcel.chunks):
         seal.require_chunk(index, verifier.check(index, chunk).digest)
     return seal
 
 
-def open_parcel(parcel: Parcel, recipient: Identity, sender: Card) -> dict[str, bytes]:
+def open_parcel(parcel: Octets, recipient: Identity, sender: Card) -> dict[str, bytes]:
     """Return the files of *parcel* after every check of a receiver (docs/format.md §12.2)."""
     envelope = parse_envelope(parcel.envelope)
     if envelope.sender != sender.station or not sender.knows_signing_keys(envelope.sender_keys):
