@@ -13,7 +13,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Self
 
 from medshare.disk.atomic import FOLDER_FLAGS, READ_FLAGS, storage_error
 from medshare.disk.descriptors import DescriptorPool
@@ -145,6 +145,12 @@ class SourceReader:
         """Close all files."""
         self._files.close()
         self._folders.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     @contextmanager
     def _translated(self, index: int) -> Iterator[None]:

@@ -1,0 +1,324 @@
+"""The confined writer: the one way by which received names reach the disk.
+
+Files are made below a hidden part folder in the output folder, filled as chunks arrive
+in any order, read back, and moved to their final names when everything is verified.
+
+What holds against whoever can write to the output folder at any moment, and against any
+manifest:
+
+- no file or folder outside the output folder is made, changed or deleted;
+- no symbolic or hard link is followed or written through: each folder is opened by its
+  single name relative to its parent's descriptor, each file likewise;
+- nothing that exists is overwritten, and nothing is deleted that was not made here;
+- files are readable by owner and group at most, and never executable.
+"""
+
+import os
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Self
+
+from blake3 import blake3
+
+from medshare.disk import placing
+from medshare.disk.atomic import (
+    CREATE_FLAGS,
+    FOLDER_FLAGS,
+    read_at,
+    storage_errors,
+    sync_folder,
+    write_at,
+)
+from medshare.disk.confined import (
+    DELETE_IT,
+    FOLDER_MODE,
+    is_plain,
+    open_output,
+    open_part,
+    remove_file,
+    remove_folder,
+    status_of,
+)
+from medshare.disk.descriptors import DescriptorPool
+from medshare.disk.space import require_space_at
+from medshare.disk.syscalls import allocate, sync_data, sync_filesystem
+from medshare.disk.tree import FOLDER, Tree
+from medshare.errors import StorageError
+from medshare.ids import ParcelId
+from medshare.manifest import Manifest
+
+FILE_MODE: Final = 0o640
+_PREPARED: Final = ".prepared"
+_PLACING: Final = ".placing"
+_OPEN_FILES: Final = 64
+_OPEN_FOLDERS: Final = 40
+_RESERVED_FROM: Final = 1 << 20
+_FEW_FILES: Final = 16
+_STAMP_SIZE: Final = 64
+_FILE_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `PartFolder.prepare` found; the journal's claims hold as far as this says."""
+
+    kept: bool
+    """Whether the files of an earlier run are there; if not, every chunk must come again."""
+    renewed: tuple[int, ...] = ()
+    """Files that had gone and were made anew: chunks with octets of them must come again."""
+    placing: bool = False
+    """Whether an earlier run began to place: nothing is to be fetched, `place` goes on."""
+
+
+class PartFolder:
+    """The files of one parcel while they arrive.  `read` and `write` work from any thread.
+
+    Lives in `OUTPUT/.medshare-<16 hexadecimal digits of the parcel id>.part`, mode 0700,
+    locked while it is open.  All methods raise StorageError.
+    """
+
+    def __init__(self, output: Path, parcel: ParcelId) -> None:
+        self._parcel = parcel
+        self._name = part_name(parcel)
+        self._tree = Tree(())
+        self._stamp = b""
+        with storage_errors("open the output folder"):
+            self._output = open_output(output)
+        try:
+            with storage_errors("make the part folder"):
+                self._folder = open_part(self._output, self._name)
+        except BaseException:
+            os.close(self._output)
+            raise
+        self._placed = False
+        self._folders = DescriptorPool(self._open_folder, _OPEN_FOLDERS)
+        self._files = DescriptorPool(self._open_file, _OPEN_FILES)
+        self._touched: set[int] = set()
+        self._lock = threading.Lock()
+        self._flush_lock = threading.Lock()
+
+    def prepare(self, manifest: Manifest) -> Prepared:
+        """Let every file exist in full length, and every folder; keep what earlier runs wrote.
+
+        Large files are reserved on disk, so that a full disk is noticed now; then nothing
+        is left behind.  Raises FormatError, too, for a path that is not allowed.
+        """
+        self._tree = Tree(manifest.files, manifest.folders)
+        self._stamp = _stamp(self._parcel, self._tree)
+        with storage_errors("prepare the output folder"):
+            note = self._note(_PREPARED)
+            if note is None:
+                self._make_all()
+                return Prepared(kept=False)
+            if note != self._stamp:
+                raise StorageError("another parcel's part folder is in the way", hint=DELETE_IT)
+            if self._note(_PLACING) is not None:
+                return Prepared(kept=True, placing=True)
+            return Prepared(kept=True, renewed=self._renew())
+
+    def _make_all(self) -> None:
+        self._clear()
+        require_space_at(self._output, sum(entry.size for entry in self._tree.files))
+        try:
+            for path in self._tree.folders():
+                self._make_folder(path)
+            for index in range(len(self._tree.files)):
+                self._make_file(index)
+            sync_filesystem(self._folder)
+            write_at(self._folder, _PREPARED, self._stamp)
+        except BaseException:
+            with suppress(OSError):
+                self._clear()
+            raise
+
+    def _make_folder(self, path: str) -> None:
+        parent, _, name = path.rpartition("/")
+        with self._folders.lease(parent) as folder:
+            os.mkdir(name, FOLDER_MODE, dir_fd=folder)
+
+    def _make_file(self, index: int) -> None:
+        """Create the file; one that exists differs in case only, as this file system sees it."""
+        entry = self._tree.files[index]
+        parent, _, name = entry.path.rpartition("/")
+        with self._folders.lease(parent) as folder:
+            file = os.open(name, CREATE_FLAGS, FILE_MODE, dir_fd=folder)
+        try:
+            if entry.size >= _RESERVED_FROM:
+                allocate(file, entry.size)
+            elif entry.size:
+                os.ftruncate(file, entry.size)
+        finally:
+            os.close(file)
+
+    def _renew(self) -> tuple[int, ...]:
+        """Make anew what has gone since the last run, and return the files among it."""
+        for path in self._tree.folders():
+            with suppress(FileExistsError):
+                self._make_folder(path)
+        renewed = []
+        for index, entry in enumerate(self._tree.files):
+            parent, _, name = entry.path.rpartition("/")
+            with self._folders.lease(parent) as folder:
+                status = status_of(folder, name)
+                if status is not None and not is_plain(status, entry.size):
+                    os.unlink(name, dir_fd=folder)
+                    status = None
+            if status is None:
+                self._make_file(index)
+                renewed.append(index)
+        return tuple(renewed)
+
+    def write(self, index: int, offset: int, data: memoryview) -> None:
+        """Put *data* into file *index* at *offset*."""
+        if offset < 0 or offset + len(data) > self._tree.files[index].size:
+            raise ValueError("a piece lies outside its file")
+        with storage_errors("write a received file"), self._files.lease(index) as file:
+            while data:
+                written = os.pwrite(file, data, offset)
+                offset += written
+                data = data[written:]
+        # Only now: a flush that runs meanwhile must not think that it has seen these octets.
+        with self._lock:
+            self._touched.add(index)
+
+    def flush(self) -> None:
+        """Make durable whatever a finished `write` wrote."""
+        with self._flush_lock:
+            with self._lock:
+                touched, self._touched = self._touched, set()
+            try:
+                with storage_errors("make the received files durable"):
+                    self._sync(touched)
+            except BaseException:
+                with self._lock:
+                    self._touched |= touched
+                raise
+
+    def _sync(self, touched: set[int]) -> None:
+        if len(touched) > _FEW_FILES and sync_filesystem(self._folder):
+            return
+        for index in touched:
+            with self._files.lease(index) as file:
+                sync_data(file)
+
+    def read(self, index: int, offset: int, view: memoryview) -> None:
+        """Fill *view* with the octets of file *index* from *offset* on, as the disk has them."""
+        with storage_errors("read a received file back"), self._files.lease(index) as file:
+            while view:
+                count = os.preadv(file, [view], offset)
+                if not count:
+                    raise StorageError("a received file was cut off by somebody else")
+                offset += count
+                view = view[count:]
+
+    def place(self) -> None:
+        """Move everything to its final name in the output folder.
+
+        All of it must have been verified.  Nothing moves when a different file is in the
+        way.  Interrupted at any point, it is completed by calling it again.  Afterwards
+        every file is durable under its final name, and `close` removes the part folder:
+        what was placed is to be recorded before.
+        """
+        if not self._stamp:
+            raise RuntimeError("a part folder is prepared before its files are placed")
+        with storage_errors("put the received files in place"):
+            self._close_files()
+            again = self._note(_PLACING) is not None
+            if not again:
+                placing.require_complete(self._tree, self._folder)
+            placing.require_room(self._tree, self._folder, self._output)
+            if not again:
+                placing.set_times(self._tree, self._folder)
+                self._sync_everything()
+                write_at(self._folder, _PLACING, self._stamp)
+            placing.move(self._tree, self._folder, self._output)
+            sync_folder(self._folder)
+            placing.require_placed(self._tree, self._output)
+            self._placed = True
+
+    def _sync_everything(self) -> None:
+        if not sync_filesystem(self._folder):
+            for index in range(len(self._tree.files)):
+                with self._files.lease(index) as file:
+                    os.fsync(file)
+            for path in ["", *self._tree.folders()]:
+                with self._folders.lease(path) as folder:
+                    sync_folder(folder)
+            self._close_files()
+
+    def discard(self) -> None:
+        """Remove the part folder with all that was made in it; whatever else is there stays."""
+        with storage_errors("remove the part folder"):
+            self._close_files()
+            self._clear()
+            there = status_of(self._output, self._name)
+            if there is not None and os.path.samestat(there, os.fstat(self._folder)):
+                remove_folder(self._output, self._name)
+            sync_folder(self._output)
+
+    def _clear(self) -> None:
+        """Delete what was made, from the leaves to the top."""
+        for path, children in reversed(self._tree.children.items()):
+            gone = suppress(FileNotFoundError, NotADirectoryError)
+            with gone, self._folders.lease(path) as folder:
+                for name, index in children.items():
+                    (remove_folder if index == FOLDER else remove_file)(folder, name)
+        self._folders.close()
+        for name in (_PREPARED, _PLACING):
+            remove_file(self._folder, name)
+
+    def close(self) -> None:
+        """Release lock and descriptors; a later run goes on from here, unless all is placed."""
+        if self._placed:
+            self.discard()
+        self._close_files()
+        for descriptor in (self._folder, self._output):
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _close_files(self) -> None:
+        self._files.close()
+        self._folders.close()
+
+    def _note(self, name: str) -> bytes | None:
+        try:
+            return read_at(self._folder, name, limit=_STAMP_SIZE, what="the part folder")
+        except FileNotFoundError:
+            return None
+
+    def _open_folder(self, path: str) -> int:
+        if not path:
+            return os.dup(self._folder)
+        parent, _, name = path.rpartition("/")
+        with self._folders.lease(parent) as folder:
+            return os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
+
+    def _open_file(self, index: int) -> int:
+        entry = self._tree.files[index]
+        parent, _, name = entry.path.rpartition("/")
+        with self._folders.lease(parent) as folder:
+            file = os.open(name, _FILE_FLAGS, dir_fd=folder)
+        if not is_plain(os.fstat(file), entry.size):
+            os.close(file)
+            raise StorageError("a file in the part folder was replaced", hint=DELETE_IT)
+        return file
+
+
+def part_name(parcel: ParcelId) -> str:
+    """Return the name of the part folder of *parcel*."""
+    return f".medshare-{parcel.hex()[:16]}.part"
+
+
+def _stamp(parcel: ParcelId, tree: Tree) -> bytes:
+    """Return what tells the files of this parcel from those of any other."""
+    hasher = blake3(parcel)
+    for entry in tree.files:
+        hasher.update(f"{entry.path}\x00{entry.size}\x00".encode())
+    return hasher.hexdigest().encode()
