@@ -158,17 +158,10 @@ class Forger:
         return unsigned + self.parcel.chunk_signer.sign(message)
 
     def trailer(self, payload: bytearray, **changes: int) -> bytearray:
-        """Return *payload* with fields of its trailer set: `plain`, `encoded`, `pieces`, `codec`."""
-        at = {
-            "plain": (0, 4),
-            "encoded": (4, 4),
-            "pieces": (8, 4),
-            "codec": (12, 1),
-            "rest": (13, 3),
-        }
+        """Return *payload* with fields of its trailer (see `TRAILER`) set."""
         changed = bytearray(payload)
         for name, value in changes.items():
-            offset, width = at[name]
+            offset, width = TRAILER[name]
             start = len(changed) - TRAILER_SIZE + offset
             changed[start : start + width] = value.to_bytes(width)
         return changed
