@@ -89,7 +89,7 @@ def open_parcel(
     What an earlier run accepted and kept in the inbox is used as it is, so that the far
     side cannot exchange it later.
     """
-    folder = station.inbox(parcel)
+    folder = station.home / "inbox" / parcel.hex()
     envelope_octets = _kept(folder / "envelope", MAX_ENVELOPE_SIZE)
     if envelope_octets is None:
         envelope_octets = transport.get_envelope(parcel)

@@ -6,13 +6,14 @@ durable; the receipt is signed after the files have their names.
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 from medshare.digest import DIGEST_SIZE, Digest
-from medshare.disk.incoming import PartFolder
+from medshare.disk.incoming import PartFolder, Prepared
 from medshare.errors import IncompleteError, IntegrityError, NotFoundError
 from medshare.ids import ParcelId
 from medshare.receipt import ReceivedFile
@@ -90,15 +91,12 @@ class Receiving:
 
     def run(self) -> ReceiveResult:
         """Do all of it; return what was done."""
-        into, milestones = self._in, self._in.history.milestones
-        self._plan()
-        if "placed" not in milestones:
-            with PartFolder(into.output, into.parcel) as part:
-                part.prepare(into.opened.manifest)
-                seal = self._fetch_all(part)
-                self._place(part)
-        else:
+        into = self._in
+        if "placed" in into.history.milestones:
+            self._plan()
             seal = self._fetch_seal()
+        else:
+            seal = self._receive_files()
         files = self._received_files()
         delivery = Delivery(into, self._identity, self._station, self._transport, self._line)
         receipt_file = delivery.run(seal, files)
@@ -116,6 +114,35 @@ class Receiving:
             output=into.output,
             receipt_file=receipt_file,
         )
+
+    def _receive_files(self) -> Seal:
+        into, manifest = self._in, self._in.opened.manifest
+        part = PartFolder(into.output, into.parcel, manifest.files, manifest.folders)
+        with closing(part):
+            self._forget_lost(part.prepare())
+            self._plan()
+            if part.placing:
+                seal = self._fetch_seal()
+            else:
+                seal = self._fetch_all(part)
+                self._meter.tell(Phase(into.parcel, "checking"))
+                hash_files(into, part)
+                self._fetching.sync(part)
+            self._meter.tell(Phase(into.parcel, "placing"))
+            part.place()
+            into.note(Reached("placed"), sync=True)
+            part.discard()
+        return seal
+
+    def _forget_lost(self, prepared: Prepared) -> None:
+        """Count as missing what an earlier run wrote and the part folder no longer has."""
+        layout, chunks = self._in.layout, self._in.history.chunks
+        if not prepared.kept:
+            lost = set(chunks)
+        else:
+            lost = {index for file in prepared.renewed for index in layout.chunks_of(file)}
+        self._fetching.discard(sorted(lost & set(chunks)))
+        self._resumed = len(chunks)
 
     def _plan(self) -> None:
         into, layout = self._in, self._in.layout
@@ -186,16 +213,7 @@ class Receiving:
                 )
                 self._line.retrying("waiting for the seal", news)
 
-    # --- durability and final names ---------------------------------------------------
-
-    def _place(self, part: PartFolder) -> None:
-        self._meter.tell(Phase(self._in.parcel, "checking"))
-        hash_files(self._in, part)
-        self._fetching.sync(part)
-        self._meter.tell(Phase(self._in.parcel, "placing"))
-        self._in.note(Reached("placing"), sync=True)
-        part.place()
-        self._in.note(Reached("placed"), sync=True)
+    # --- the end ----------------------------------------------------------------------
 
     def _received_files(self) -> tuple[ReceivedFile, ...]:
         into, empty = self._in, self._in.opened.envelope.cipher_suite.digest(b"")

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from medshare.disk.sources import Sources, scan
+from medshare.disk.scan import scan
+from medshare.disk.sources import Sources
 from medshare.errors import SourceChangedError, UsageError
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore

@@ -6,6 +6,7 @@ made when every chunk is confirmed; delivery is a recipient's verified receipt.
 
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -178,7 +179,7 @@ class Sending:
         )
         crew = Crew(self._meter, self._patience)
         size = min(self._options.workers or DEFAULT_WORKERS, len(missing))
-        with SourceReader(self._sources) as reader:
+        with closing(SourceReader(self._sources)) as reader:
             crew.run(size, partial(self._worker, crew, sealer, reader))
 
     def _worker(self, crew: Crew, sealer: ChunkSealer, reader: SourceReader) -> None:

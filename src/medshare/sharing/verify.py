@@ -190,7 +190,7 @@ _CHANGED: Final = "integrity.digest"
 
 
 def _in_parallel(
-    check: Callable[[_Item], Fault | None], items: Sequence[_Item] | range
+    check: Callable[[_Item], Fault | None], items: Sequence[_Item]
 ) -> Iterable[Fault | None]:
     """Yield what *check* finds for each item, in order, computed on a few threads."""
     size = min(os.cpu_count() or 1, 8)
