@@ -1,0 +1,136 @@
+"""From environment and `config.toml` to objects: the one place that reads either.
+
+`MEDSHARE_HOME`             where the station keeps everything
+`MEDSHARE_RELAY`            the relay to use when no other is named
+`MEDSHARE_PASSPHRASE_FILE`  a file with the passphrase
+
+`config.toml`, in the station's folder, may hold:
+
+    relay = "https://relay.example.org"
+    passphrase_command = ["pass", "show", "medshare"]
+    keyring = true                                     # needs medshare[keyring]
+
+An environment variable goes before the file, an option on the command line before both.
+"""
+
+import os
+import pwd
+import stat
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from medshare.disk.atomic import read_file, storage_errors
+from medshare.errors import LimitError, StorageError, UsageError
+from medshare.keys.passphrase import Ask, Sources
+
+CONFIG_FILE: Final = "config.toml"
+MAX_CONFIG: Final = 1 << 16
+_KEYS: Final = ("keyring", "passphrase_command", "relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What is configured; *home* is absolute, and what is not configured is left empty."""
+
+    home: Path
+    relay: str | None = None
+    passphrase_file: Path | None = None
+    passphrase_command: tuple[str, ...] = ()
+    keyring: bool = False
+
+    def passphrase_sources(self, *, file: Path | None, ask: Ask | None) -> Sources:
+        """Return where to look for the passphrase; *file* is what the command line names."""
+        return Sources(
+            file=file or self.passphrase_file,
+            command=self.passphrase_command,
+            keyring=str(self.home) if self.keyring else None,
+            ask=ask,
+        )
+
+
+def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Return the settings that *environ* and the station's `config.toml` make.
+
+    Raises UsageError when one of them makes no sense, StorageError when the file cannot
+    be read or others could have written it.
+    """
+    home = home_folder(environ)
+    table = _read_config(home / CONFIG_FILE)
+    passphrase_file = environ.get("MEDSHARE_PASSPHRASE_FILE")
+    return Settings(
+        home=home,
+        relay=environ.get("MEDSHARE_RELAY") or _text(table, "relay"),
+        passphrase_file=Path(passphrase_file).expanduser() if passphrase_file else None,
+        passphrase_command=_command(table),
+        keyring=_flag(table, "keyring"),
+    )
+
+
+def home_folder(environ: Mapping[str, str]) -> Path:
+    """Return the folder of the station: `MEDSHARE_HOME`, or the usual place of this system."""
+    chosen = environ.get("MEDSHARE_HOME")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    from platformdirs import PlatformDirs
+
+    usual = Path(PlatformDirs("medshare", appauthor=False).user_data_dir)
+    if environ.get("HOME", "set") == "":  # services start with it set to nothing
+        usual = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local" / "share" / "medshare"
+    return usual.absolute()
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    _require_own(path)
+    try:
+        octets = read_file(path, limit=MAX_CONFIG, what=CONFIG_FILE)
+        table = tomllib.loads(octets.decode())
+    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise UsageError(f"{path} is not valid TOML: {error}") from error
+    unknown = sorted(set(table) - set(_KEYS))
+    if unknown:
+        raise UsageError(
+            f"{path} has a setting that is unknown here: {unknown[0]}",
+            hint=f"known are {', '.join(_KEYS)}",
+        )
+    return table
+
+
+def _require_own(path: Path) -> None:
+    """Refuse a file that names a command to run, and that somebody else may have written."""
+    with storage_errors(f"read {CONFIG_FILE}"):
+        status = path.stat()
+    if status.st_uid not in {os.geteuid(), 0} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StorageError(
+            f"other users of this machine could have written {path}",
+            hint=f"check what it says, then run: chmod 600 {path}",
+            code="storage.permissions",
+        )
+
+
+def _text(table: Mapping[str, Any], key: str) -> str | None:
+    value = table.get(key)
+    if value is not None and not (isinstance(value, str) and value):
+        raise UsageError(f"the setting {key} in {CONFIG_FILE} is not a text")
+    return value
+
+
+def _flag(table: Mapping[str, Any], key: str) -> bool:
+    value = table.get(key, False)
+    if not isinstance(value, bool):
+        raise UsageError(f"the setting {key} in {CONFIG_FILE} is neither true nor false")
+    return value
+
+
+def _command(table: Mapping[str, Any]) -> tuple[str, ...]:
+    value = table.get("passphrase_command", [])
+    if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
+        raise UsageError(
+            f"the setting passphrase_command in {CONFIG_FILE} is not a list of words",
+            hint='for example: passphrase_command = ["pass", "show", "medshare"]',
+        )
+    return tuple(value)
