@@ -2,11 +2,14 @@
 
 `MEDSHARE_HOME`             where the station keeps everything
 `MEDSHARE_RELAY`            the relay to use when no other is named
+`MEDSHARE_RELAY_CA`         a file with the certificates that vouch for that relay, if the
+                            system's own do not
 `MEDSHARE_PASSPHRASE_FILE`  a file with the passphrase
 
 `config.toml`, in the station's folder, may hold:
 
     relay = "https://relay.example.org"
+    relay_ca = "/etc/medshare/ca.pem"
     passphrase_command = ["pass", "show", "medshare"]
     keyring = true                                     # needs medshare[keyring]
 
@@ -28,7 +31,7 @@ from medshare.keys.passphrase import Ask, Sources
 
 CONFIG_FILE: Final = "config.toml"
 MAX_CONFIG: Final = 1 << 16
-_KEYS: Final = ("keyring", "passphrase_command", "relay")
+_KEYS: Final = ("keyring", "passphrase_command", "relay", "relay_ca")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class Settings:
 
     home: Path
     relay: str | None = None
+    relay_ca: Path | None = None
     passphrase_file: Path | None = None
     passphrase_command: tuple[str, ...] = ()
     keyring: bool = False
@@ -60,9 +64,11 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     home = home_folder(environ)
     table = _read_config(home / CONFIG_FILE)
     passphrase_file = environ.get("MEDSHARE_PASSPHRASE_FILE")
+    relay_ca = environ.get("MEDSHARE_RELAY_CA") or _text(table, "relay_ca")
     return Settings(
         home=home,
         relay=environ.get("MEDSHARE_RELAY") or _text(table, "relay"),
+        relay_ca=Path(relay_ca).expanduser() if relay_ca else None,
         passphrase_file=Path(passphrase_file).expanduser() if passphrase_file else None,
         passphrase_command=_command(table),
         keyring=_flag(table, "keyring"),
