@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,13 @@ def test_a_pause_says_for_what() -> None:
     clock = Clock()
     out, errors, _ = plain(clock)
     out.event(planned())
-    out.event(Retrying(PARCEL, "the relay", "transfer.unavailable", 2, 4.0))
+    out.event(Retrying(PARCEL, "chunk 7", "transfer.unavailable", 2, 4.0))
     for seconds in range(26):
         clock.now += 1
         out.event(Waiting(PARCEL, "the receipt of dr-wang", float(seconds)))
+    far_side = "the other side cannot be reached, or fails"
     assert errors.getvalue().splitlines()[1:] == [
-        "medshare: the relay cannot be reached, or fails; trying again in 4 s (attempt 2)",
+        f"medshare: chunk 7: {far_side}; trying again in 4 s (attempt 2)",
         "medshare: waiting for the receipt of dr-wang",
         "medshare: waiting for the receipt of dr-wang, for 10 s already",
         "medshare: waiting for the receipt of dr-wang, for 20 s already",
@@ -139,6 +141,27 @@ def test_a_resumed_transfer_starts_where_it_stopped() -> None:
     assert figures.speed == 4 * (1 << 20)
     assert figures.time_left == 40
     assert figures.chunks() == "60/100 chunks confirmed"
+
+
+def test_a_check_without_sizes_counts_chunks() -> None:
+    """A sealed parcel shows no octets of files; its chunks are what is counted."""
+    figures = Figures(Clock())
+    plan = planned(10, peer="", direction="verify", route="folder p")
+    figures.take(replace(plan, files=0, total_bytes=0))
+    figures.take(Progress(PARCEL, 5, 10, 0, 0, 5 * CHUNK, 0))
+    assert figures.heading() == "verifying 10 chunks (folder p)"
+    assert figures.done == 0.5
+    assert figures.chunks() == "5/10 chunks verified"
+    assert [figures.amounts(), *figures.pace(), *figures.savings()] == [""]
+
+
+def test_a_checked_folder_counts_files() -> None:
+    """A received folder is held against its receipt file by file."""
+    figures = Figures(Clock())
+    figures.take(planned(10, peer="", direction="verify", route="folder out"))
+    figures.take(progress(5, 10))
+    assert figures.heading() == "verifying 140 files, 40.0 MiB (folder out)"
+    assert figures.chunks() == "5/10 files verified"
 
 
 def test_speed_forgets_what_was_long_ago() -> None:

@@ -22,18 +22,19 @@ Clock = Callable[[], float]
 _WINDOW: Final = 10.0
 """Seconds over which speed is averaged."""
 
-_VERBS: Final = {"send": "sending", "receive": "receiving"}
+_VERBS: Final = {"send": "sending", "receive": "receiving", "verify": "verifying"}
+_TOWARDS: Final = {"send": " to ", "receive": " from "}
 _PHASES: Final = {
     "sealing": "signing the seal",
-    "checking": "checking what is there already",
+    "checking": "checking that all is there",
     "placing": "putting files in place",
     "receipt": "signing the receipt",
 }
 _REASONS: Final = {
-    "transfer.unavailable": "cannot be reached, or fails",
-    "transfer.not-found": "is not there yet",
-    "integrity": "arrived damaged",
-    "integrity.digest": "arrived damaged",
+    "transfer.unavailable": "the other side cannot be reached, or fails",
+    "transfer.not-found": "it is not there yet",
+    "integrity.digest": "it arrived damaged",
+    "integrity.codec": "it arrived damaged",
 }
 
 
@@ -72,12 +73,19 @@ class Figures:
 
     @property
     def done(self) -> float:
-        """The share that is done, between 0 and 1."""
+        """The share that is done, between 0 and 1; counted in chunks where sizes are unknown."""
         if self.planned is None:
             return 0.0
-        if not self.planned.total_bytes:
-            return 1.0
-        return min(1.0, self.plain_bytes / self.planned.total_bytes)
+        done, whole = self.plain_bytes, self.planned.total_bytes
+        if not whole:
+            done, whole = self._chunks_done, self.planned.total_chunks
+        return min(1.0, done / whole) if whole else 1.0
+
+    @property
+    def _chunks_done(self) -> int:
+        if self.progress is not None:
+            return self.progress.chunks
+        return self.planned.resumed_chunks if self.planned is not None else 0
 
     @property
     def plain_bytes(self) -> int:
@@ -105,25 +113,30 @@ class Figures:
 
     def heading(self) -> str:
         """Return what is on its way: `sending 140 files, 70.1 MiB to dr-wang (relay …)`."""
-        if self.planned is None:
-            return ""
         plan = self.planned
-        verb = _VERBS.get(plan.direction, text.visible(plan.direction))
-        towards = "from" if plan.direction == "receive" else "to"
-        files = text.count(plan.files, "file")
-        peer, route = text.visible(plan.peer), text.visible(plan.route)
-        return f"{verb} {files}, {text.size(plan.total_bytes)} {towards} {peer} ({route})"
+        if plan is None:
+            return ""
+        parts = [_VERBS.get(plan.direction, text.visible(plan.direction))]
+        if plan.files:
+            parts.append(f"{text.count(plan.files, 'file')}, {text.size(plan.total_bytes)}")
+        else:
+            parts.append(text.count(plan.total_chunks, "chunk"))
+        peer = f"{_TOWARDS.get(plan.direction, ' ')}{text.visible(plan.peer)}" if plan.peer else ""
+        return f"{' '.join(parts)}{peer} ({text.visible(plan.route)})"
 
     def amounts(self) -> str:
-        """Return `32.1 of 70.1 MiB`."""
-        total = text.size(self.planned.total_bytes if self.planned is not None else 0)
-        done = text.size(self.plain_bytes)
+        """Return `32.1 of 70.1 MiB`; nothing where sizes are unknown."""
+        if self.planned is None or not self.planned.total_bytes:
+            return ""
+        total, done = text.size(self.planned.total_bytes), text.size(self.plain_bytes)
         if done.split()[1] == total.split()[1]:
             done = done.split()[0]
         return f"{done} of {total}"
 
     def pace(self) -> list[str]:
         """Return speed and time left, as far as they are known."""
+        if self.planned is None or not self.planned.total_bytes:
+            return []
         speed, left = self.speed, self.time_left
         known = [] if speed is None else [f"{text.size(speed)}/s"]
         if left is not None and self.done < 1:
@@ -132,18 +145,19 @@ class Figures:
 
     def chunks(self) -> str:
         """Return how many chunks are confirmed by the far side, or verified here."""
-        if self.planned is None:
+        plan = self.planned
+        if plan is None:
             return ""
-        word = "verified" if self.planned.direction == "receive" else "confirmed"
-        done = self.progress.chunks if self.progress else self.planned.resumed_chunks
-        return f"{done:,}/{text.count(self.planned.total_chunks, 'chunk')} {word}"
+        noun = "file" if plan.direction == "verify" and plan.files else "chunk"
+        word = "confirmed" if plan.direction == "send" else "verified"
+        return f"{self._chunks_done:,}/{text.count(plan.total_chunks, noun)} {word}"
 
     def savings(self) -> list[str]:
         """Return what need not move: `compression saved 73.2 MiB, resume 120.0 MiB`."""
         saved: list[str] = []
         if self.progress is not None:
             spared = self.progress.moved_plain_bytes - self.progress.wire_bytes
-            if spared > 0:
+            if spared > 0 and self.progress.wire_bytes:
                 saved.append(f"compression saved {text.size(spared)}")
         if self.planned is not None and self.planned.resumed_bytes:
             verb = "" if saved else "saved "
@@ -163,6 +177,6 @@ def describe(event: Waiting | Retrying) -> str:
     if isinstance(event, Waiting):
         since = f", for {text.span(event.seconds)} already" if event.seconds >= 1 else ""
         return f"waiting for {what}{since}"
-    reason = _REASONS.get(event.reason, f"failed ({text.visible(event.reason)})")
+    reason = _REASONS.get(event.reason, f"it failed ({text.visible(event.reason)})")
     delay = text.span(event.delay)
-    return f"{what} {reason}; trying again in {delay} (attempt {event.attempt})"
+    return f"{what}: {reason}; trying again in {delay} (attempt {event.attempt})"

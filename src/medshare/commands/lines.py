@@ -140,7 +140,7 @@ class PlainOutput(Output):
             return
         self._next, self._last = _next_step(figures.done), now
         parts = [figures.amounts(), figures.chunks(), *figures.pace(), *figures.savings()]
-        self.say(f"{text.share(figures.done, 1):>4}  {', '.join(parts)}")
+        self.say(f"{text.share(figures.done, 1):>4}  {', '.join(filter(None, parts))}")
 
     def say(self, remark: str) -> None:
         """Write a remark, with our name before it."""

@@ -1,0 +1,166 @@
+"""Stations, contacts and rotations: as people read them, and as programs do."""
+
+import shlex
+from collections.abc import Sequence
+from typing import Any, Final
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from medshare.commands import text
+from medshare.commands.views import BAD, GOOD, OPEN, facts, headline, path
+from medshare.sharing.rotate import Rotation
+from medshare.station import Contact, Station
+
+Record = dict[str, Any]
+_SHOWN: Final = 20
+
+
+def station_record(station: Station, *, event: str) -> Record:
+    """Return the record of this station itself."""
+    current = station.card.current
+    return {
+        "event": event,
+        "station": station.id.hex(),
+        "name": current.name,
+        "fingerprint": station.card.fingerprint,
+        "generation": current.number,
+        "created": current.created,
+        "home": str(station.home),
+    }
+
+
+def contact_record(contact: Contact, *, event: str | None = None) -> Record:
+    """Return the record of a contact; one of a list has no event of its own."""
+    current = contact.card.current
+    record = {
+        "name": contact.name,
+        "station": contact.station.hex(),
+        "card_name": current.name,
+        "fingerprint": contact.card.fingerprint,
+        "generation": current.number,
+        "created": current.created,
+        "trusted_at": contact.trusted_at,
+    }
+    return record if event is None else {"event": event, **record}
+
+
+def rotation_record(rotation: Rotation, *, dry_run: bool) -> Record:
+    """Return the record of a rotation of the identity keys."""
+    return {
+        "event": "rotated",
+        "dry_run": dry_run,
+        "generation": rotation.generation,
+        "resumed": rotation.resumed,
+        "rewrapped": rotation.rewrapped,
+        "unchanged": rotation.unchanged,
+        "failed": [
+            {"folder": str(one.folder), "code": one.error.code, "message": one.error.message}
+            for one in rotation.failed
+        ],
+        "fingerprint": rotation.card.fingerprint,
+    }
+
+
+def _card_rows(station: Station) -> list[tuple[str, str]]:
+    current = station.card.current
+    return [
+        ("fingerprint", station.card.fingerprint),
+        ("station", station.id.hex()),
+        ("keys", f"generation {current.number}, made {text.moment(current.created)}"),
+        ("in", path(station.home)),
+    ]
+
+
+def created(station: Station) -> Group:
+    """Return what `init` made, and the command to type next."""
+    name = text.visible(station.card.name)
+    export = f"medshare card export --output {_file_name(station)}"
+    return Group(
+        headline("✓", GOOD, f"this machine is now a station: {name}"),
+        facts([*_card_rows(station), ("next", f"{export}, and give that file to a colleague")]),
+    )
+
+
+def _file_name(station: Station) -> str:
+    from medshare.trust.petname import slug
+
+    return shlex.quote(f"{slug(station.card.name, station.id)}.card")
+
+
+def own(station: Station) -> Group:
+    """Return the card of this station."""
+    return Group(headline("●", GOOD, text.visible(station.card.name)), facts(_card_rows(station)))
+
+
+def one_contact(contact: Contact) -> Group:
+    """Return one contact."""
+    return Group(headline("●", GOOD, text.visible(contact.name)), facts(_contact_rows(contact)))
+
+
+def _contact_rows(contact: Contact) -> list[tuple[str, str]]:
+    current = contact.card.current
+    return [
+        ("calls itself", text.visible(current.name)),
+        ("fingerprint", contact.card.fingerprint),
+        ("station", contact.station.hex()),
+        ("keys", f"generation {current.number}, made {text.moment(current.created)}"),
+        ("trusted", f"since {text.moment(contact.trusted_at)}"),
+    ]
+
+
+def imported(contact: Contact, change: str) -> Group:
+    """Return what an import changed: `new`, `rotated` or `none`."""
+    name = text.visible(contact.name)
+    sentences = {
+        "new": f"{name} is trusted from now on",
+        "rotated": f"{name} has new keys: key rotation, signed by the old key",
+        "none": f"{name} is trusted already, with this very card",
+    }
+    following = f"medshare send PATH --to {shlex.quote(name)}"
+    return Group(
+        headline("✓", GOOD, sentences[change]),
+        facts([*_contact_rows(contact), ("next", following)]),
+    )
+
+
+def contacts(found: Sequence[Contact]) -> RenderableType:
+    """Return all contacts, one a line."""
+    if not found:
+        return Text("no contacts yet; medshare card import FILE makes one")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for contact in found:
+        shown = text.visible(contact.name), text.visible(contact.card.name)
+        table.add_row(shown[0], contact.card.fingerprint, shown[1])
+    return table
+
+
+def rotated(rotation: Rotation, *, dry_run: bool) -> Group:
+    """Return what a rotation did, or would do."""
+    keys = f"keys of generation {rotation.generation}"
+    if dry_run:
+        verb = "complete the interrupted rotation to" if rotation.resumed else "make"
+        line = headline("●", OPEN, f"nothing was changed; this would {verb} {keys}")
+    else:
+        verb = "completed the rotation to" if rotation.resumed else "this station now has"
+        line = headline("✓", GOOD, f"{verb} {keys}")
+    following = "medshare card export --output FILE, and give that file to your contacts"
+    rows = [
+        ("re-wrapped", text.count(rotation.rewrapped, "parcel")),
+        ("as they were", text.count(rotation.unchanged, "parcel")),
+        ("failed", text.count(len(rotation.failed), "parcel") if rotation.failed else ""),
+        ("fingerprint", "" if dry_run else rotation.card.fingerprint),
+        ("next", "medshare rotate-key" if dry_run else following),
+    ]
+    return Group(line, facts(rows), *_failures(rotation))
+
+
+def _failures(rotation: Rotation) -> list[RenderableType]:
+    lines: list[RenderableType] = [
+        Text.assemble(("  ✗ ", BAD), f"{path(one.folder)}: {text.visible(one.error.message)}")
+        for one in rotation.failed[:_SHOWN]
+    ]
+    if len(rotation.failed) > _SHOWN:
+        lines.append(Text(f"  … {len(rotation.failed) - _SHOWN:,} more (--json names all)"))
+    return lines

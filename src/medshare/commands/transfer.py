@@ -1,0 +1,283 @@
+"""`medshare send` and `medshare receive`."""
+
+import math
+import re
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from medshare.commands.opening import Way, contact_names, match_parcel, open_way, way_options
+from medshare.commands.options import Mode, Size, Span, examples, output_options
+from medshare.commands.output import choose
+from medshare.errors import (
+    AuthenticityError,
+    FormatError,
+    IntegrityError,
+    KeyUnavailableError,
+    MedshareError,
+    NotFoundError,
+    PolicyError,
+    TransferError,
+    UsageError,
+)
+from medshare.ids import ParcelId
+from medshare.sharing.events import Notice
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from medshare.station import Identity, Station
+    from medshare.transport.base import Transport
+
+_GRAVE: Final = (IntegrityError, AuthenticityError, FormatError)
+_OF_ONE_PARCEL: Final = (*_GRAVE, KeyUnavailableError, NotFoundError, PolicyError, UsageError)
+"""Faults of one parcel; what concerns the relay or the disk ends the command at once."""
+
+_FOREVER: Final = "forever"
+_SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
+_TIME: Final = re.compile(rf"{_FOREVER}|{_SECONDS.pattern}|[0-9]{{1,9}}[smhdwy]")
+
+
+class Patience(click.ParamType[float]):
+    """Seconds: `30`, `10m`, or `forever`."""
+
+    name = "time"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return seconds; infinity for `forever`."""
+        if isinstance(value, float):
+            return value
+        written = str(value)
+        if written == _FOREVER:
+            return math.inf
+        if _SECONDS.fullmatch(written):
+            return float(written)
+        return float(Span().convert(written, param, ctx))
+
+
+class Waitable(click.Command):
+    """A command whose `--wait` may stand alone: then it waits for ever."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Complete a lone `--wait`, so that the path after it is not taken for a time."""
+        end = args.index("--") if "--" in args else len(args)
+        whole: list[str] = []
+        for at, word in enumerate(args):
+            whole.append(word)
+            if word == "--wait" and at < end:
+                following = args[at + 1 : at + 2]
+                if not (following and at + 1 < end and _TIME.fullmatch(following[0])):
+                    whole.append(_FOREVER)
+        return super().parse_args(ctx, whole)
+
+
+@click.command(
+    cls=Waitable,
+    epilog=examples(
+        """
+        medshare send ct_head/ --to dr-wang                    # seal, send, go home
+        medshare send ct_head/ report.pdf --to dr-wang --wait  # until it has arrived whole
+        medshare send mr/ --to dr-wang --to tumour-board --note 'second opinion, please'
+        medshare send mr/ --to dr-wang --delete-after 30d --limit-rate 20M
+        medshare send mr/ --to dr-wang --folder /media/usb     # by courier, without a network
+        medshare send mr/ --to dr-wang --wait 10m --json       # for programs
+        """
+    ),
+)
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    shell_complete=contact_names,
+    help="A contact to send to; may be repeated.",
+)
+@way_options
+@click.option(
+    "--wait",
+    type=Patience(),
+    metavar="[TIME]",
+    help="Wait for the receipts (forever, or 90s, 10m): fail unless all has arrived whole.",
+)
+@click.option("--note", default="", metavar="TEXT", help="A few words, sealed with the files.")
+@click.option(
+    "--delete-after", type=Span(), metavar="TIME", help="The relay erases it then (12h, 30d)."
+)
+@click.option("--tier", default="routine", show_default=True, help="How sensitive it is.")
+@click.option("--pad", is_flag=True, help="Round sizes up, so that the relay learns less.")
+@click.option(
+    "--effort",
+    type=click.Choice(["fastest", "balanced", "smallest"]),
+    default="balanced",
+    show_default=True,
+    help="How hard to compress.",
+)
+@click.option("--limit-rate", type=Size(), metavar="RATE", help="Bytes a second (500K, 20M).")
+@click.option("--follow-symlinks", is_flag=True, help="Send what symbolic links point to.")
+@click.option("--skip-hidden", is_flag=True, help="Leave out names that begin with a dot.")
+@output_options
+def send(
+    paths: tuple[Path, ...],
+    names: tuple[str, ...],
+    way: Way,
+    mode: Mode,
+    effort: str,
+    delete_after: int | None,
+    **options: Any,
+) -> None:
+    """Seal files and folders to contacts, and send them.
+
+    Nobody but the contacts named can read what is sent. Running the same command again
+    goes on where an interrupted one stopped; nothing is sent or read twice.
+    """
+    from medshare.codecs import Effort
+    from medshare.commands import records, views
+    from medshare.sharing.send import SendOptions
+    from medshare.sharing.send import send as send_parcel
+
+    with open_way(way) as (station, identity, transport), choose(mode) as out:
+        contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
+        result = send_parcel(
+            paths,
+            to=contacts,
+            identity=identity,
+            station=station,
+            transport=transport,
+            options=SendOptions(
+                effort=Effort(effort),
+                delete_after=int(time.time()) + delete_after if delete_after else 0,
+                **options,
+            ),
+            on_event=out.event,
+        )
+        route = transport.route
+    called = {contact.station: contact.name for contact in contacts}
+    missing = [called[one] for one in result.missing_receipts]
+    out.result(
+        records.sent(result, names=called, route=route),
+        lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
+    )
+    if missing and options["wait"] is not None:
+        raise TransferError(
+            f"sealed, but not yet received by {', '.join(missing)}",
+            hint="the parcel is safe where it is; run the same command again to wait on",
+            code="transfer.no-receipt",
+        )
+
+
+@click.command(
+    epilog=examples(
+        """
+        medshare receive --list                      # who sent what; writes nothing
+        medshare receive --output inbox/             # everything that waits
+        medshare receive 3f2a9c1b --output inbox/    # one parcel, by the start of its id
+        medshare receive --output inbox/ --folder /media/usb
+        """
+    )
+)
+@click.argument("parcel", required=False)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Where the files go; it is made if need be.",
+)
+@click.option("--list", "only_list", is_flag=True, help="Show what waits, verified; write nothing.")
+@way_options
+@click.option(
+    "--wait",
+    type=Patience(),
+    metavar="TIME",
+    default="10m",
+    show_default=True,
+    help="How long to wait for a sender that has not finished, without anything moving.",
+)
+@output_options
+def receive(
+    parcel: str | None, output: Path | None, only_list: bool, way: Way, wait: float, mode: Mode
+) -> None:
+    """Fetch, verify and open what others sent to this station.
+
+    PARCEL is the id of a parcel, or its first eight digits or more; without it, everything
+    that waits is received. Files appear under their names only after all of a parcel has
+    been verified. Running the same command again goes on where an interrupted one stopped.
+    """
+    if output is None and not only_list:
+        raise UsageError("where shall the files go?", hint="give --output DIR, or --list to look")
+    with open_way(way) as (station, identity, transport):
+        if output is None or only_list:
+            _show_waiting(parcel, identity, station, transport, mode)
+            return
+        known = transport.inbox()
+        parcels = known if parcel is None else (match_parcel(parcel, known),)
+        if not parcels:
+            choose(mode).result({"event": "nothing_waits"}, nothing_waits)
+        _receive_each(parcels, output, wait, identity, station, transport, mode)
+
+
+def nothing_waits() -> "RenderableType":
+    """Return the sentence for an empty inbox."""
+    return "nothing waits for this station"
+
+
+def _show_waiting(
+    parcel: str | None,
+    identity: "Identity",
+    station: "Station",
+    transport: "Transport",
+    mode: Mode,
+) -> None:
+    from medshare.commands import records, views
+    from medshare.sharing.receive import list_waiting
+
+    listings = list_waiting(identity=identity, station=station, transport=transport)
+    if parcel is not None:
+        chosen = match_parcel(parcel, [listing.parcel for listing in listings])
+        listings = tuple(one for one in listings if one.parcel == chosen)
+    choose(mode).result(records.waiting(listings), lambda: views.waiting(listings))
+
+
+def _receive_each(
+    parcels: Sequence[ParcelId],
+    output: Path,
+    wait: float,
+    identity: "Identity",
+    station: "Station",
+    transport: "Transport",
+    mode: Mode,
+) -> None:
+    """Receive one parcel after the other; what is wrong with one does not hold up the next."""
+    from medshare.commands import records, views
+    from medshare.sharing.receive import ReceiveOptions
+    from medshare.sharing.receive import receive as receive_parcel
+
+    failures: list[MedshareError] = []
+    for parcel in parcels:
+        out = choose(mode)
+        try:
+            with out:
+                result = receive_parcel(
+                    parcel,
+                    identity=identity,
+                    station=station,
+                    transport=transport,
+                    output=output,
+                    options=ReceiveOptions(wait=wait),
+                    on_event=out.event,
+                )
+        except _OF_ONE_PARCEL as error:
+            failures.append(error)
+            if len(parcels) > 1:
+                out.event(Notice("receive.refused", f"parcel {parcel.hex()}: {error.message}"))
+        else:
+            out.result(records.received(result), partial(views.received, result))
+    if failures:
+        raise next((error for error in failures if isinstance(error, _GRAVE)), failures[0])
