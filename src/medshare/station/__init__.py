@@ -1,7 +1,7 @@
 """A station: one installation with its own identity, keystore, contacts, outbox and inbox."""
 
 from medshare.station.contacts import Contact, Contacts
-from medshare.station.home import Station
+from medshare.station.home import Station, require_no_station
 from medshare.station.identity import Identity
 
-__all__ = ["Contact", "Contacts", "Identity", "Station"]
+__all__ = ["Contact", "Contacts", "Identity", "Station", "require_no_station"]

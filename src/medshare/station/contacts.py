@@ -91,20 +91,23 @@ class Contacts:
         its card is replaced only by one that continues it; otherwise AuthenticityError.
         Raises UsageError when another contact has the name, or one that looks like it.
         """
-        if card.station == self._own:
-            raise UsageError("this is the card of this station itself")
         private_folder(self._folder)
         with exclusive(self._folder / _LOCK, wait=True, what="the contacts are in use"):
-            known = self.of(card.station)
-            if known is not None:
-                require_continues(card, known.card)
-            given = name or (known.name if known else slug(card.name, card.station))
-            contact = Contact(
-                check_petname(given), card.station, card, known.trusted_at if known else now
-            )
-            self._require_free(contact)
-            if contact != known:
-                write_file(self._path(card.station), contact.encode(), what=_WHAT)
+            contact = self.preview(card, name=name, now=now)
+            write_file(self._path(card.station), contact.encode(), what=_WHAT)
+        return contact
+
+    def preview(self, card: Card, *, name: str | None, now: int) -> Contact:
+        """Return the contact that `add` would make, after all its checks; change nothing."""
+        if card.station == self._own:
+            raise UsageError("this is the card of this station itself")
+        known = self.of(card.station)
+        if known is not None:
+            require_continues(card, known.card)
+        given = name or (known.name if known else slug(card.name, card.station))
+        trusted_at = known.trusted_at if known else now
+        contact = Contact(check_petname(given), card.station, card, trusted_at)
+        self._require_free(contact)
         return contact
 
     def named(self, name: str) -> Contact:

@@ -25,6 +25,7 @@ from medshare.ids import ParcelId, StationId
 from medshare.keys.base import KeyStore
 from medshare.keys.file import FileKeyStore, previous_copy
 from medshare.keys.lock import exclusive
+from medshare.keys.sealed import DEFAULT_COST, KdfCost
 from medshare.manifest import check_label
 from medshare.station.contacts import Contacts
 from medshare.station.identity import Identity, identity_of
@@ -57,7 +58,15 @@ class Station:
         self.contacts = Contacts(home / "contacts", card.station)
 
     @classmethod
-    def create(cls, home: Path, *, name: str, passphrase: bytes, now: int) -> "Station":
+    def create(
+        cls,
+        home: Path,
+        *,
+        name: str,
+        passphrase: bytes,
+        now: int,
+        cost: KdfCost = DEFAULT_COST,
+    ) -> "Station":
         """Make *home* a station called *name*; *now* in seconds since 1970 UTC.
 
         When this is interrupted, there is no station, and the next call makes one.
@@ -71,7 +80,7 @@ class Station:
             _clear_remains(home)
             staging = private_folder(home / _STAGING)
             keys = private_folder(staging / _KEYS)
-            store = FileKeyStore.create(keys / _KEYSTORE, passphrase, created=now)
+            store = FileKeyStore.create(keys / _KEYSTORE, passphrase, created=now, cost=cost)
             card = first_card(store, name=name, now=now)
             write_file(staging / _CARD, card.encoded, what=_CARD_WHAT)
             for folder in _FOLDERS:
@@ -111,9 +120,12 @@ class Station:
     def __repr__(self) -> str:
         return f"Station({self.id.hex()[:10]})"
 
-    def keystore(self, passphrase: bytes) -> KeyStore:
-        """Return the keystore, unlocked; raise PassphraseError or StorageError."""
-        return FileKeyStore.open(self.home / _KEYS / _KEYSTORE, passphrase)
+    def keystore(self, passphrase: bytes, *, cost: KdfCost = DEFAULT_COST) -> KeyStore:
+        """Return the keystore, unlocked; one that costs less than *cost* to guess is raised to it.
+
+        Raises PassphraseError, StorageError when it is damaged, UnsupportedVersionError.
+        """
+        return FileKeyStore.open(self.home / _KEYS / _KEYSTORE, passphrase, cost=cost)
 
     def unlock(self, passphrase: bytes) -> Identity:
         """Return the secret half of this station.
@@ -189,13 +201,18 @@ def _prepare_home(home: Path) -> None:
     require_private(home, what="the folder of this station")
 
 
-def _clear_remains(home: Path) -> None:
-    """Refuse a home that holds a station; remove what an interrupted `create` left."""
+def require_no_station(home: Path) -> None:
+    """Raise UsageError when there is a station in *home* already."""
     if (home / _KEYS).exists():
         raise UsageError(
             f"there is a station in {home} already",
             hint="medshare card show shows it; set MEDSHARE_HOME to make another one elsewhere",
         )
+
+
+def _clear_remains(home: Path) -> None:
+    """Refuse a home that holds a station; remove what an interrupted `create` left."""
+    require_no_station(home)
     with storage_errors("remove what an interrupted init left behind"):
         if (home / _STAGING).exists():
             (home / _CARD).unlink(missing_ok=True)
