@@ -18,44 +18,10 @@ from medshare.sharing.incoming import Incoming
 from medshare.sharing.receipts import keep_receipt, receipt_path
 from medshare.sharing.workers import Crew
 from medshare.station import Identity, Station
-from medshare.suites.base import Suite
 from medshare.transport.base import Transport
 
 _DISK: Final = "the disk does not give back what was written to it"
 _DISK_HINT: Final = "check the disk, and receive into a folder on another one"
-
-
-class _PiecewiseHasher:
-    """Hashes a file whole and, on the way, each of its pieces against its verified digest."""
-
-    def __init__(self, suite: Suite, pieces: Iterator[tuple[int, bytes]]) -> None:
-        self._suite = suite
-        self._pieces = pieces
-        self._whole = suite.hasher()
-        self._next()
-
-    def _next(self) -> None:
-        self._left, self._expected = next(self._pieces, (0, b""))
-        self._piece = self._suite.hasher()
-
-    def update(self, data: memoryview, /) -> None:
-        """Take more octets; raise IntegrityError when a piece is not what was verified."""
-        self._whole.update(data)
-        while data:
-            step = min(self._left, len(data))
-            if step == 0:
-                raise IntegrityError(_DISK)
-            self._piece.update(data[:step])
-            self._left -= step
-            data = data[step:]
-            if self._left == 0:
-                if self._piece.digest() != self._expected:
-                    raise IntegrityError(_DISK, hint=_DISK_HINT)
-                self._next()
-
-    def digest(self) -> Digest:
-        """Return the digest of the whole file."""
-        return Digest(self._whole.digest())
 
 
 def hash_files(incoming: Incoming, part: PartFolder) -> None:
@@ -65,14 +31,20 @@ def hash_files(incoming: Incoming, part: PartFolder) -> None:
     IntegrityError when the disk does not give back what was written to it.
     """
     layout, history = incoming.layout, incoming.history
+    suite = incoming.opened.envelope.cipher_suite
+    buffer = memoryview(bytearray(layout.chunk_size))
     for number in range(len(incoming.opened.manifest.files)):
         if number in history.files or len(layout.chunks_of(number)) <= 1:
             continue
-        hasher = _PiecewiseHasher(
-            incoming.opened.envelope.cipher_suite, _pieces_of(layout, history, number)
-        )
-        part.digest_file(number, hasher)
-        digest = hasher.digest()
+        whole, offset = suite.hasher(), 0
+        for size, expected in _pieces_of(layout, history, number):
+            view = buffer[:size]
+            part.read(number, offset, view)
+            if suite.digest(view).value != expected:
+                raise IntegrityError(_DISK, hint=_DISK_HINT)
+            whole.update(view)
+            offset += size
+        digest = Digest(whole.digest())
         incoming.note(FileHashed(number, digest))
         history.files[number] = digest
 

@@ -123,21 +123,24 @@ class Fetching:
 
     def _scout(self, crew: Crew) -> None:
         """Wait for chunks that the sender has yet to deliver."""
-        waited = time.monotonic() - self._meter.last_moved
-        if waited > self._wait:
+        if self._work.moving_count:
+            crew.pause(0.2)
+            return
+        left = self._wait - (time.monotonic() - self._meter.last_moved)
+        if left <= 0:
             raise IncompleteError(
                 "the sender has not finished sending this parcel",
                 hint="run the same command again later; what is here is kept",
             )
-        if self._work.moving_count:
-            crew.pause(0.2)
-            return
         known = self._stored
         if known is None:
             return
         crew.waiting_for = "the sender"
         news = partial(
-            self._transport.wait_for_news, self._in.parcel, known, seconds=NEWS_SECONDS
+            self._transport.wait_for_news,
+            self._in.parcel,
+            known,
+            seconds=min(left, NEWS_SECONDS),
         )
         self._news(crew.retrying("waiting for the sender", news))
 

@@ -117,11 +117,11 @@ class Receiving:
 
     def _receive_files(self) -> Seal:
         into, manifest = self._in, self._in.opened.manifest
-        part = PartFolder(into.output, into.parcel, manifest.files, manifest.folders)
-        with closing(part):
-            self._forget_lost(part.prepare())
+        with closing(PartFolder(into.output, into.parcel)) as part:
+            prepared = part.prepare(manifest)
+            self._forget_lost(prepared)
             self._plan()
-            if part.placing:
+            if prepared.placing:
                 seal = self._fetch_seal()
             else:
                 seal = self._fetch_all(part)

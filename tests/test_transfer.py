@@ -1,0 +1,107 @@
+"""The state machine that decides which chunk moves next."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from medshare.transfer import MAX_DELAY, DamageReport, Patience, WorkList
+
+
+def test_resume_is_a_set_difference() -> None:
+    """What is done already is never offered again, whatever is asked for."""
+    work = WorkList(5, done=[0, 3])
+    work.offer(range(5))
+    assert [work.take() for _ in range(4)] == [1, 2, 4, None]
+
+
+def test_failed_chunk_is_next_in_line() -> None:
+    """A chunk that did not move comes before all that wait."""
+    work = WorkList(3)
+    work.offer(range(3))
+    first = work.take()
+    assert first == 0
+    work.failed(first)
+    assert work.take() == 0
+
+
+def test_withdrawn_chunk_comes_back_only_when_offered() -> None:
+    """A chunk that is not to be had is neither queued nor moving until it is offered anew."""
+    work = WorkList(1)
+    work.offer([0])
+    assert work.take() == 0
+    work.withdraw(0)
+    assert work.take() is None
+    work.offer([0])
+    assert work.take() == 0
+
+
+class WorkListMachine(RuleBasedStateMachine):
+    """For every order of events, each chunk is in at most one place and moves once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.work = WorkList(6)
+        self.moving: set[int] = set()
+        self.done: set[int] = set()
+
+    @rule(indexes=st.lists(st.integers(0, 5), max_size=8))
+    def offer(self, indexes: list[int]) -> None:
+        self.work.offer(indexes)
+
+    @rule()
+    def take(self) -> None:
+        index = self.work.take()
+        if index is not None:
+            assert index not in self.moving
+            assert index not in self.done
+            self.moving.add(index)
+
+    @precondition(lambda self: self.moving)
+    @rule(data=st.data(), how=st.sampled_from(["done", "failed", "withdraw"]))
+    def settle(self, data: st.DataObject, how: str) -> None:
+        index = data.draw(st.sampled_from(sorted(self.moving)))
+        self.moving.discard(index)
+        getattr(self.work, how)(index)
+        if how == "done":
+            self.done.add(index)
+
+    @precondition(lambda self: self.done)
+    @rule(data=st.data())
+    def lose(self, data: st.DataObject) -> None:
+        index = data.draw(st.sampled_from(sorted(self.done)))
+        self.done.discard(index)
+        self.work.lost(index)
+
+    @invariant()
+    def agrees(self) -> None:
+        assert self.work.done_count == len(self.done)
+        assert self.work.moving_count == len(self.moving)
+        assert self.work.finished == (len(self.done) == 6)
+        assert self.work.missing() == [i for i in range(6) if i not in self.done]
+
+
+TestWorkList = WorkListMachine.TestCase
+
+
+@given(attempt=st.integers(0, 10_000), jitter=st.floats(0, 1, exclude_max=True))
+def test_delay_is_bounded(attempt: int, jitter: float) -> None:
+    """However often something failed, the pause is positive and bounded."""
+    delay = Patience().delay(attempt, jitter=jitter)
+    assert 0 < delay <= MAX_DELAY + 1
+
+
+def test_patience_ends() -> None:
+    """Giving up depends on the time without success alone."""
+    patience = Patience(give_up_after=10)
+    assert not patience.exhausted(since_success=9.9)
+    assert patience.exhausted(since_success=10)
+
+
+def test_damage_escalates_and_an_intact_arrival_forgives() -> None:
+    """Damaged twice: ask for a replacement; four times: hopeless; intact: forgotten."""
+    report = DamageReport()
+    counts = [report.damaged(7) for _ in range(4)]
+    assert [report.must_be_replaced(count) for count in counts] == [False, True, True, True]
+    assert [report.is_hopeless(count) for count in counts] == [False, False, False, True]
+    report.intact(7)
+    assert report.damaged(7) == 1
