@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from medshare.disk.syscalls import rename_new
 from medshare.errors import LimitError, StorageError
 
 TEMPORARY_PREFIX: Final = ".medshare-"
@@ -89,16 +90,22 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o600, what: str = "a fil
 
     A symbolic link at *path* is replaced, not followed.  Raises StorageError.
     """
-    with storage_errors(f"write {what}"):
-        folder = os.open(path.parent, FOLDER_FLAGS)
-        try:
-            write_at(folder, path.name, data, mode=mode)
-        finally:
-            os.close(folder)
+    with storage_errors(f"write {what}"), opened_folder(path.parent, follow=True) as folder:
+        write_at(folder, path.name, data, mode=mode)
 
 
-def write_at(folder: int, name: str, data: bytes | memoryview, *, mode: int = 0o600) -> None:
-    """Do what `write_file` does inside the open folder *folder*; raise OSError."""
+def write_at(
+    folder: int,
+    name: str,
+    data: bytes | memoryview,
+    *,
+    mode: int = 0o600,
+    replace: bool = True,
+) -> None:
+    """Do what `write_file` does inside the open folder *folder*; raise OSError.
+
+    Raises FileExistsError, and changes nothing, when *name* exists and *replace* is off.
+    """
     temporary = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
     file = os.open(temporary, CREATE_FLAGS, mode, dir_fd=folder)
     try:
@@ -107,7 +114,10 @@ def write_at(folder: int, name: str, data: bytes | memoryview, *, mode: int = 0o
             os.fsync(file)
         finally:
             os.close(file)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        if replace:
+            os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        else:
+            rename_new(folder, temporary, folder, name)
     except BaseException:
         with suppress(OSError):
             os.unlink(temporary, dir_fd=folder)
@@ -188,12 +198,23 @@ def _make_folder(path: Path, mode: int) -> None:
 
 def fsync_folder(path: Path) -> None:
     """Make the names in the folder *path* durable; raise StorageError."""
-    with storage_errors("make a folder durable"):
-        folder = os.open(path, FOLDER_FLAGS)
-        try:
-            sync_folder(folder)
-        finally:
-            os.close(folder)
+    with storage_errors("make a folder durable"), opened_folder(path, follow=True) as folder:
+        sync_folder(folder)
+
+
+@contextmanager
+def opened_folder(
+    name: str | Path, *, inside: int | None = None, follow: bool = False
+) -> Iterator[int]:
+    """Yield the open folder *name*, below the open folder *inside* if given; raise OSError.
+
+    The last part of *name* may be a link only where *follow* is on.
+    """
+    folder = os.open(name, FOLDER_FLAGS | (0 if follow else os.O_NOFOLLOW), dir_fd=inside)
+    try:
+        yield folder
+    finally:
+        os.close(folder)
 
 
 def sync_folder(folder: int) -> None:

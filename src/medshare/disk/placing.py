@@ -8,11 +8,9 @@ the first move.  Every step is relative to an open folder and follows no link.
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-from medshare.disk.atomic import FOLDER_FLAGS, READ_FLAGS, sync_folder
+from medshare.disk.atomic import READ_FLAGS, opened_folder, sync_folder
 from medshare.disk.confined import DELETE_IT, status_of
 from medshare.disk.syscalls import rename_new
 from medshare.disk.tree import FOLDER, Tree, below
@@ -42,7 +40,7 @@ def _require_complete(tree: Tree, folder: int, path: str) -> None:
         )
     for name, index in expected.items():
         if index == FOLDER:
-            with _opened(folder, name) as child:
+            with opened_folder(name, inside=folder) as child:
                 _require_complete(tree, child, below(path, name))
         else:
             _require_file(tree, folder, name, index)
@@ -63,7 +61,7 @@ def set_times(tree: Tree, part: int) -> None:
 def _set_times(tree: Tree, folder: int, path: str) -> None:
     for name, index in tree.children[path].items():
         if index == FOLDER:
-            with _opened(folder, name) as child:
+            with opened_folder(name, inside=folder) as child:
                 _set_times(tree, child, below(path, name))
         else:
             time = max(-_LATEST_NS, min(tree.files[index].modified_ns, _LATEST_NS))
@@ -85,7 +83,10 @@ def _require_room(tree: Tree, part: int, output: int, path: str) -> None:
         elif not stat.S_ISDIR(there.st_mode):
             raise _in_the_way(below(path, name))
         else:
-            with _opened(part, name) as source, _opened(output, name) as target:
+            with (
+                opened_folder(name, inside=part) as source,
+                opened_folder(name, inside=output) as target,
+            ):
                 _require_room(tree, source, target, below(path, name))
 
 
@@ -102,7 +103,10 @@ def _move(tree: Tree, part: int, output: int, path: str) -> None:
             continue
         except FileExistsError:
             if index == FOLDER:
-                with _opened(part, name) as source, _opened(output, name) as target:
+                with (
+                    opened_folder(name, inside=part) as source,
+                    opened_folder(name, inside=output) as target,
+                ):
                     _move(tree, source, target, below(path, name))
                 os.rmdir(name, dir_fd=part)
             else:
@@ -119,19 +123,10 @@ def require_placed(tree: Tree, output: int) -> None:
 def _require_placed(tree: Tree, folder: int, path: str) -> None:
     for name, index in tree.children[path].items():
         if index == FOLDER:
-            with _opened(folder, name) as child:
+            with opened_folder(name, inside=folder) as child:
                 _require_placed(tree, child, below(path, name))
         else:
             _require_file(tree, folder, name, index)
-
-
-@contextmanager
-def _opened(folder: int, name: str) -> Iterator[int]:
-    child = os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        yield child
-    finally:
-        os.close(child)
 
 
 def _in_the_way(path: str) -> StorageError:

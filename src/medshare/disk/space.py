@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from medshare.disk.atomic import FOLDER_FLAGS, storage_errors
+from medshare.disk.atomic import opened_folder, storage_errors
 from medshare.errors import StorageError
 
 
@@ -12,12 +12,9 @@ def require_space(output: Path, size: int) -> None:
     existing = output
     while not existing.exists() and existing != existing.parent:
         existing = existing.parent
-    with storage_errors("look at the free space of the output folder"):
-        folder = os.open(existing, FOLDER_FLAGS)
-        try:
-            require_space_at(folder, size)
-        finally:
-            os.close(folder)
+    what = "look at the free space of the output folder"
+    with storage_errors(what), opened_folder(existing, follow=True) as folder:
+        require_space_at(folder, size)
 
 
 def require_space_at(folder: int, size: int) -> None:
