@@ -91,7 +91,7 @@ def make_signers(name: str) -> tuple[SoftwareSigner, ...]:
 
 
 class Octets(Protocol):
-    """A sealed parcel as it travels."""
+    """A sealed parcel as it travels; without a seal while it is unfinished."""
 
     @property
     def envelope(self) -> bytes:
@@ -270,6 +270,8 @@ def verify_parcel(parcel: Octets) -> Seal:
     """Check everything that can be checked without any key (docs/format.md §12.1)."""
     envelope = parse_envelope(parcel.envelope)
     check_sealed_manifest(parcel.manifest, envelope)
+    if not parcel.seal:
+        raise IncompleteError("the seal is missing")
     seal = parse_seal(parcel.seal, envelope)
     if len(parcel.chunks) < envelope.chunk_count:
         raise IncompleteError("chunks are missing")

@@ -83,7 +83,8 @@ def parse_header(sealed: Buffer, *, chunk_size: int, size: int | None = None) ->
     head = bytes(sealed[:HEADER_SIZE])
     magic, flags, parcel, index, body_size, nonce = _HEADER.unpack(head)
     if magic != MAGIC:
-        raise FormatError("not a sealed chunk")
+        kind = UnsupportedVersionError if magic[:3] == MAGIC[:3] else FormatError
+        raise kind("not a sealed chunk of this version of the format")
     header = ChunkHeader(ParcelId(parcel), index, bool(flags & _LAST), body_size, nonce)
     if header.encode() != head:
         raise UnsupportedVersionError("reserved bits of a chunk header are set")

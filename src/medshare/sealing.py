@@ -33,6 +33,7 @@ from medshare.suites.kem import wrap
 _WRAP: Final = b"medshare/1 wrap\x00"
 _CHUNK_SIGNER: Final = b"medshare/1 chunk signer\x00"
 MANIFEST_LEVEL: Final = 3
+MAX_SEALED_RECEIPT: Final = MAX_SEALED_MANIFEST
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -185,14 +186,25 @@ def open_manifest(sealed: bytes, key: ParcelKey, envelope: Envelope) -> Manifest
 def seal_receipt(
     receipt: bytes, key: ParcelKey, envelope: Envelope, *, random: RandomBytes = SYSTEM_RANDOM
 ) -> bytes:
-    """Return a signed receipt encrypted so that only the parties of the parcel can read it."""
+    """Return a signed receipt encrypted so that only the parties of the parcel can read it.
+
+    Raises LimitError when it is too large.
+    """
     suite = envelope.cipher_suite
     derived = key.derive(suite, "receipt", envelope.parcel)
-    return _seal_object(receipt, derived, suite, envelope.parcel, random)
+    sealed = _seal_object(receipt, derived, suite, envelope.parcel, random)
+    if len(sealed) > MAX_SEALED_RECEIPT:
+        raise LimitError("the receipt is too long")
+    return sealed
 
 
 def open_receipt(sealed: bytes, key: ParcelKey, envelope: Envelope) -> bytes:
-    """Return the signed receipt inside *sealed*; raise IntegrityError when it does not open."""
+    """Return the signed receipt inside *sealed*.
+
+    Raises LimitError or FormatError when it is malformed, IntegrityError when it does not open.
+    """
+    if len(sealed) > MAX_SEALED_RECEIPT:
+        raise LimitError("the receipt is too long")
     suite = envelope.cipher_suite
     derived = key.derive(suite, "receipt", envelope.parcel)
     return _open_object(
