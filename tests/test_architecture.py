@@ -107,6 +107,19 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return lines
 
 
+@pytest.mark.parametrize("file", python_files("tests"), ids=path_name)
+def test_every_test_states_its_property(file: Path) -> None:
+    """Every test has a docstring of one line."""
+    silent = [
+        node.name
+        for node in ast.walk(ast.parse(file.read_bytes()))
+        if isinstance(node, ast.FunctionDef)
+        if node.name.startswith("test_")
+        if len((ast.get_docstring(node) or "").splitlines()) != 1
+    ]
+    assert silent == []
+
+
 def test_no_module_imports_itself_by_a_detour() -> None:
     """There is no cycle, not even hidden in a function or behind TYPE_CHECKING."""
     graph = grimp.build_graph("medshare", cache_dir=None)
