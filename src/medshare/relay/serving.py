@@ -233,7 +233,7 @@ async def _threads_gone(before: int) -> None:
     The last of them still needs the interpreter after `serve` has returned, and would complain on
     stderr if it found it gone.
     """
-    for seconds in (0.05, *[0.01] * 200):
+    for seconds in (0.05, *[0.01] * 50):
         await asyncio.sleep(seconds)
         if _foreign_threads() <= before:
             return
