@@ -55,7 +55,8 @@ _PLACING: Final = ".placing"
 _OPEN_FILES: Final = 64
 _OPEN_FOLDERS: Final = 40
 _RESERVED_FROM: Final = 1 << 20
-_FEW_FILES: Final = 16
+# Measured on ext4: from here on one syncfs is quicker than an fdatasync for each file.
+_FEW_FILES: Final = 8
 _STAMP_SIZE: Final = 64
 _FILE_FLAGS: Final = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
@@ -92,7 +93,6 @@ class PartFolder:
         except BaseException:
             os.close(self._output)
             raise
-        self._placed = False
         self._folders = DescriptorPool(self._open_folder, _OPEN_FOLDERS)
         self._files = DescriptorPool(self._open_file, _OPEN_FILES)
         self._touched: set[int] = set()
@@ -218,8 +218,7 @@ class PartFolder:
 
         All of it must have been verified.  Nothing moves when a different file is in the
         way.  Interrupted at any point, it is completed by calling it again.  Afterwards
-        every file is durable under its final name, and `close` removes the part folder:
-        what was placed is to be recorded before.
+        every file is durable under its final name.  Record that, then `discard`.
         """
         if not self._stamp:
             raise RuntimeError("a part folder is prepared before its files are placed")
@@ -236,7 +235,6 @@ class PartFolder:
             placing.move(self._tree, self._folder, self._output)
             sync_folder(self._folder)
             placing.require_placed(self._tree, self._output)
-            self._placed = True
 
     def _sync_everything(self) -> None:
         if not sync_filesystem(self._folder):
@@ -270,9 +268,7 @@ class PartFolder:
             remove_file(self._folder, name)
 
     def close(self) -> None:
-        """Release lock and descriptors; a later run goes on from here, unless all is placed."""
-        if self._placed:
-            self.discard()
+        """Release lock and descriptors; a later run goes on from here."""
         self._close_files()
         for descriptor in (self._folder, self._output):
             os.close(descriptor)
