@@ -24,7 +24,7 @@ from medshare.ids import StationId, station_id_from_text
 from medshare.keys.lock import exclusive
 from medshare.station.permissions import private_folder
 from medshare.trust.card import MAX_CARD_FILE, Card, parse_card
-from medshare.trust.petname import check_petname, close_matches, folded, skeleton, slug
+from medshare.trust.petname import check_petname, close_matches, confusable, folded, slug
 
 VERSION: Final = 1
 MAX_CONTACT: Final = MAX_CARD_FILE + 4096
@@ -150,7 +150,7 @@ class Contacts:
             if station == contact.station:
                 continue
             other = self._entry(station).name
-            if skeleton(other) == skeleton(contact.name):
+            if confusable(other, contact.name):
                 raise UsageError(
                     f"the name '{contact.name}' is taken, or could be mistaken for '{other}'",
                     hint="give this contact another name with --name",

@@ -18,8 +18,15 @@ MAX_PETNAME: Final = 64
 _SLUG: Final = 40
 _SUGGESTIONS: Final = 3
 
-# Lower-case letters of other scripts that look like Latin ones, and digits that look like
-# letters; the part of Unicode TR 39's table that matters for names of people and places.
+# Letters of other scripts that look like Latin ones, first capitals and then small letters,
+# and digits that look like letters: the part of Unicode TR 39 that matters for names of
+# people and places.
+_CAPITALS: Final = str.maketrans(
+    {
+        **dict(zip("АВЕКМНОРСТХІЅЈ", "abekmhopctxisj", strict=True)),  # Cyrillic
+        **dict(zip("ΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "abezhikmnoptyx", strict=True)),  # Greek
+    }
+)
 _LOOK_ALIKES: Final = str.maketrans(
     {
         **dict(zip("аеорсухіјѕһԁԛԝӏ", "aeopcyxijshdqwl", strict=True)),  # Cyrillic
@@ -71,13 +78,19 @@ def skeleton(name: str) -> str:
     look-alike letters stands there.  It may join names that differ; then another has to
     be chosen, which costs little.
     """
-    bare = "".join(c for c in unicodedata.normalize("NFD", folded(name)) if not _is_mark(c))
-    replaced = bare.translate(_LOOK_ALIKES).translate(_LOOK_ALIKES)
+    small = folded(_without_marks(name).translate(_CAPITALS))
+    replaced = _without_marks(small).translate(_LOOK_ALIKES).translate(_LOOK_ALIKES)
     return "".join(c for c in replaced if c.isalnum()).replace("rn", "m").replace("vv", "w")
 
 
-def _is_mark(character: str) -> bool:
-    return unicodedata.category(character) == "Mn"
+def _without_marks(name: str) -> str:
+    parts = unicodedata.normalize("NFKD", name)
+    return "".join(one for one in parts if unicodedata.category(one) != "Mn")
+
+
+def confusable(first: str, second: str) -> bool:
+    """Tell whether a look-up, or a reader, could take two names for one another."""
+    return folded(first) == folded(second) or skeleton(first) == skeleton(second)
 
 
 def close_matches(name: str, known: Iterable[str]) -> list[str]:
