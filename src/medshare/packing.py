@@ -190,8 +190,11 @@ class ChunkUnpacker:
         size = self._layout.size(index)
         opened = self._opener.open(sealed, self._payload)
         payload = parse_payload(opened, plain_size=size, pieces=len(pieces))
-        plain = self._plain[:size]
-        self._codec.decode(payload.codec, payload.encoded, plain)
+        if payload.codec == STORE and len(payload.encoded) == size:
+            plain = payload.encoded
+        else:
+            plain = self._plain[:size]
+            self._codec.decode(payload.codec, payload.encoded, plain)
         digest = self._opener.suite.digest
         found = (digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value for p in pieces)
         _require_same(found, payload.digests, index)

@@ -1,17 +1,11 @@
-"""The end of receiving: whole files read back from disk, and the receipt handed in."""
+"""The end of receiving: the receipt, made once and handed in as often as needed."""
 
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Final
 
-from medshare.chunking import Layout
-from medshare.digest import DIGEST_SIZE, Digest
-from medshare.disk.incoming import PartFolder
-from medshare.errors import IntegrityError
 from medshare.receipt import Receipt, ReceivedFile, encode_receipt
-from medshare.resume import FileHashed, History, Reached
+from medshare.resume import Reached
 from medshare.seal import Seal
 from medshare.sealing import seal_receipt
 from medshare.sharing.incoming import Incoming
@@ -19,43 +13,6 @@ from medshare.sharing.receipts import keep_receipt, receipt_path
 from medshare.sharing.workers import Crew
 from medshare.station import Identity, Station
 from medshare.transport.base import Transport
-
-_DISK: Final = "the disk does not give back what was written to it"
-_DISK_HINT: Final = "check the disk, and receive into a folder on another one"
-
-
-def hash_files(incoming: Incoming, part: PartFolder) -> None:
-    """Hash every file that spans chunks as it stands on disk, piece by piece and whole.
-
-    Files within one chunk have the digest of their only piece already.  Raises
-    IntegrityError when the disk does not give back what was written to it.
-    """
-    layout, history = incoming.layout, incoming.history
-    suite = incoming.opened.envelope.cipher_suite
-    buffer = memoryview(bytearray(layout.chunk_size))
-    for number in range(len(incoming.opened.manifest.files)):
-        if number in history.files or len(layout.chunks_of(number)) <= 1:
-            continue
-        whole, offset = suite.hasher(), 0
-        for size, expected in _pieces_of(layout, history, number):
-            view = buffer[:size]
-            part.read(number, offset, view)
-            if suite.digest(view).value != expected:
-                raise IntegrityError(_DISK, hint=_DISK_HINT)
-            whole.update(view)
-            offset += size
-        digest = Digest(whole.digest())
-        incoming.note(FileHashed(number, digest))
-        history.files[number] = digest
-
-
-def _pieces_of(layout: Layout, history: History, file: int) -> Iterator[tuple[int, bytes]]:
-    """Yield size and verified digest of each piece of *file*, in order."""
-    for index in layout.chunks_of(file):
-        for number, piece in enumerate(layout.pieces(index)):
-            if piece.file == file:
-                at = number * DIGEST_SIZE
-                yield piece.size, history.chunks[index].pieces[at : at + DIGEST_SIZE]
 
 
 class Delivery:

@@ -26,6 +26,7 @@ from medshare.errors import (
 from medshare.packing import ChunkOpener, ChunkUnpacker
 from medshare.resume import ChunkDone, ChunkLost, Synced
 from medshare.sharing.events import Waiting
+from medshare.sharing.hashing import FileHashing
 from medshare.sharing.incoming import Incoming
 from medshare.sharing.workers import Crew, Meter
 from medshare.transfer import DamageReport, Patience, WorkList
@@ -66,7 +67,7 @@ class Fetching:
         self._recorded = incoming.history.recorded
         self._last_sync = time.monotonic()
 
-    def run(self, part: PartFolder, *, workers: int) -> None:
+    def run(self, part: PartFolder, hashing: FileHashing, *, workers: int) -> None:
         """Fetch every missing chunk into *part*.
 
         Raises IntegrityError, naming the files, when chunks stay damaged; IncompleteError
@@ -78,7 +79,7 @@ class Fetching:
         ask = partial(self._transport.stored, self._in.parcel)
         self._news(crew.retrying("asking", ask))
         size = min(workers, len(self._work.missing()))
-        crew.run(size, partial(self._worker, crew, part))
+        crew.run(size, partial(self._worker, crew, part, hashing))
         self.sync(part)
         if self._hopeless:
             index, error = next(iter(self._hopeless.items()))
@@ -88,7 +89,7 @@ class Fetching:
                 hint="the sender has been asked to send them again: run the same command later",
             ) from error
 
-    def _worker(self, crew: Crew, part: PartFolder) -> None:
+    def _worker(self, crew: Crew, part: PartFolder, hashing: FileHashing) -> None:
         envelope = self._in.opened.envelope
         buffer = memoryview(bytearray(max_sealed_size(envelope.chunk_size)))
         unpacker = ChunkUnpacker(ChunkOpener(envelope, self._in.opened.key), self._in.layout)
@@ -96,7 +97,7 @@ class Fetching:
             index = self._take(crew)
             if index is None:
                 return
-            self._fetch(index, buffer, unpacker, crew, part)
+            self._fetch(index, buffer, unpacker, crew, part, hashing)
 
     def _take(self, crew: Crew) -> int | None:
         """Return a chunk to fetch; wait for one; None when none will come any more."""
@@ -161,6 +162,7 @@ class Fetching:
         unpacker: ChunkUnpacker,
         crew: Crew,
         part: PartFolder,
+        hashing: FileHashing,
     ) -> None:
         get = partial(self._transport.get_chunk, self._in.parcel, index, buffer)
         try:
@@ -187,6 +189,7 @@ class Fetching:
             self._work.done(index)
             self._damage.intact(index)
             self._changed.notify_all()
+        hashing.arrived(index, plain)
         self._meter.moved(plain=len(plain), wire=size)
 
     def _damaged(self, index: int, error: MedshareError, crew: Crew) -> None:
@@ -216,6 +219,7 @@ class Fetching:
     def discard(self, indexes: Iterable[int]) -> None:
         """Count chunks that the seal does not name as missing again."""
         for index in indexes:
+            self._in.history.files.clear()
             self._in.note(ChunkLost(index))
             del self._in.history.chunks[index]
             self._work.lost(index)

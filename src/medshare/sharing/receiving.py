@@ -19,9 +19,10 @@ from medshare.ids import ParcelId
 from medshare.receipt import ReceivedFile
 from medshare.resume import Reached
 from medshare.seal import Seal, parse_seal
-from medshare.sharing.delivery import Delivery, hash_files
+from medshare.sharing.delivery import Delivery
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned
 from medshare.sharing.fetching import NEWS_SECONDS, Fetching
+from medshare.sharing.hashing import FileHashing
 from medshare.sharing.incoming import Incoming
 from medshare.sharing.workers import Crew, Meter
 from medshare.station import Contact, Identity, Station
@@ -125,8 +126,6 @@ class Receiving:
                 seal = self._fetch_seal()
             else:
                 seal = self._fetch_all(part)
-                self._meter.tell(Phase(into.parcel, "checking"))
-                hash_files(into, part)
                 self._fetching.sync(part)
             self._meter.tell(Phase(into.parcel, "placing"))
             part.place()
@@ -171,9 +170,10 @@ class Receiving:
 
     def _fetch_all(self, part: PartFolder) -> Seal:
         """Fetch chunks until all are here and are those that the seal names."""
+        hashing = FileHashing(self._in, part)
         unsealed: list[int] = []
         for _ in range(SEAL_ROUNDS):
-            self._fetching.run(part, workers=self._options.workers or DEFAULT_WORKERS)
+            self._fetching.run(part, hashing, workers=self._options.workers or DEFAULT_WORKERS)
             seal = self._fetch_seal()
             unsealed = [
                 index
@@ -181,8 +181,10 @@ class Receiving:
                 if seal.chunks[index] != done.digest
             ]
             if not unsealed:
+                hashing.finish()
                 return seal
             self._fetching.discard(unsealed)
+            hashing = FileHashing(self._in, part)
         raise IntegrityError(
             f"the far side keeps serving other chunks than were sealed: {self._fetching.names(unsealed)}"
         )
