@@ -1,0 +1,202 @@
+"""The relay as an ASGI application: admit, find the route, bound, hand over, answer.
+
+The steps, in this order, for every request (docs/relay-protocol.md §§2 to 7):
+
+1. the signature proves an enrolled station, and the request is new;
+2. the station, and all of them together, do not ask too much at once;
+3. method, path and query are those of a route;
+4. the body is there or not, as the route says, and not too large; it has not been read;
+5. a request that must not be repeated is noted as made;
+6. the handler does it.
+"""
+
+import errno
+import logging
+import sqlite3
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from medshare.errors import (
+    AccessDeniedError,
+    FormatError,
+    MedshareError,
+    RelayRefusedError,
+    RelayUnavailableError,
+)
+from medshare.httpsig import SignatureInput
+from medshare.ids import StationId
+from medshare.relay.admission import Admission, Names
+from medshare.relay.exchange import Answer, DisconnectedError, Exchange
+from medshare.relay.guard import Receive, Scope, Send
+from medshare.relay.handlers import HANDLERS
+from medshare.relay.news import News
+from medshare.relay.service import Service
+from medshare.relay.settings import Limits
+from medshare.wire import problems
+from medshare.wire.problems import Problem
+from medshare.wire.routes import match
+
+_log = logging.getLogger("medshare.relay")
+_DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_SQLITE_FULL: Final = 13
+
+
+class RelayApp:
+    """Answers requests with what is in an open relay."""
+
+    def __init__(self, service: Service, names: Names) -> None:
+        self._service = service
+        self._admission = Admission(service.stations, names, max_skew=service.limits.max_skew)
+        self._traffic = Traffic(service.limits)
+        self._news = News()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; anything that is not HTTP ends without an answer."""
+        if scope["type"] != "http":
+            return
+        answer = Answer(scope, send)
+        line = LogLine(scope)
+        try:
+            await self._serve(scope, receive, answer, line)
+        except DisconnectedError:
+            line.note("gone before the end")
+        except (MedshareError, OSError, sqlite3.Error) as error:
+            if answer.status:
+                raise  # broken off, or it would pass for a whole answer
+            await answer.problem(problem_of(error))
+        finally:
+            line.write(answer)
+
+    async def _serve(self, scope: Scope, receive: Receive, answer: Answer, line: "LogLine") -> None:
+        asker, signature, body = self._admission.admit(scope, now=int(self._service.clock()))
+        line.key = asker.station.hex()[:8]
+        target = match(scope["method"], scope["raw_path"].decode("latin-1"))
+        line.route = target.route.template
+        line.note(target.parcel.hex())
+        exchange = Exchange(
+            target=target,
+            query=scope["query_string"].decode("latin-1"),
+            asker=asker,
+            body=body,
+            receive=receive,
+            answer=answer,
+            service=self._service,
+            news=self._news,
+        )
+        _require_shape(exchange)
+        with self._traffic.request(asker.station, upload=target.route.limit > 0):
+            if target.route.once:
+                await self._use_up(asker.station, signature)
+            await HANDLERS[target.route](exchange)
+
+    async def _use_up(self, station: StationId, signature: SignatureInput) -> None:
+        """Note durably that the request was made; raise AccessDeniedError if it was before."""
+        skew = self._service.limits.max_skew
+
+        def use_up() -> bool:
+            with self._service.parcels.database.writing() as change:
+                return change.use_nonce(
+                    station,
+                    signature.nonce,
+                    expires=signature.created + 2 * skew,
+                    now=int(self._service.clock()),
+                )
+
+        if not await self._service.run(use_up):
+            raise AccessDeniedError(
+                "this request was already made once; sign a new one", code=problems.SIGNATURE
+            )
+
+
+def _require_shape(exchange: Exchange) -> None:
+    """Raise unless query and body are what the route takes."""
+    route, body = exchange.target.route, exchange.body
+    if exchange.query and not route.query:
+        raise FormatError("this path does not take a query")
+    length = 0 if body is None else body.length
+    if length > route.limit:
+        raise RelayRefusedError(
+            f"the body of this request has at most {route.limit} bytes", code=problems.TOO_LARGE
+        )
+    if route.limit and body is None:
+        raise FormatError("this request needs a body, with its content-digest")
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return what the client is told; what only the operator may know goes into the log."""
+    number = getattr(error, "errno", None) or getattr(error.__cause__, "errno", None)
+    if number in _DISK_FULL or getattr(error, "sqlite_errorcode", 0) == _SQLITE_FULL:
+        _log.error("the disk of the relay is full")
+        return Problem(
+            problems.status_of(problems.FULL),
+            problems.FULL,
+            "the disk of the relay is full; nothing was stored",
+        )
+    problem = problems.problem_of(error if isinstance(error, MedshareError) else MedshareError(""))
+    if problem.code == problems.FAULT:
+        _log.error("a request failed", exc_info=error)
+    return problem
+
+
+class Traffic:
+    """How much is under way; too much at once is refused, to be tried again."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._requests: Counter[StationId] = Counter()
+        self._uploads: Counter[StationId] = Counter()
+
+    @contextmanager
+    def request(self, station: StationId, *, upload: bool) -> Iterator[None]:
+        """Count one request of *station* while it is under way."""
+        limits = self._limits
+        bounds = [(self._requests, limits.requests, limits.station_requests)]
+        if upload:
+            bounds.append((self._uploads, limits.uploads, limits.station_uploads))
+        for counter, total, each in bounds:
+            if counter[station] >= each:
+                raise RelayUnavailableError(
+                    "this station asks too much at once", code=problems.BUSY
+                )
+            if counter.total() >= total:
+                raise RelayUnavailableError("the relay has too much to do just now")
+        for counter, _, _ in bounds:
+            counter[station] += 1
+        try:
+            yield
+        finally:
+            for counter, _, _ in bounds:
+                counter[station] -= 1
+                if not counter[station]:
+                    del counter[station]
+
+
+class LogLine:
+    """One line for each request; neither names nor keys nor what a path may be made to hold."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._method = scope["method"]
+        self._begun = time.perf_counter()
+        self._notes: list[str] = []
+        self.route = "-"
+        self.key = "-"
+
+    def note(self, text: str) -> None:
+        """Add a word about it."""
+        self._notes.append(text)
+
+    def write(self, answer: Answer) -> None:
+        """Write the line, if anybody wants to read it."""
+        _log.info(
+            "%s %s %d %d bytes %.1f ms key %s %s",
+            self._method,
+            self.route,
+            answer.status,
+            answer.octets,
+            (time.perf_counter() - self._begun) * 1000,
+            self.key,
+            " ".join(self._notes),
+        )

@@ -1,0 +1,230 @@
+"""What each request does: one coroutine a route, between the wire and the rules."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Final, TypeVar
+
+from medshare.errors import FormatError
+from medshare.ids import ParcelId
+from medshare.relay.exchange import Exchange
+from medshare.relay.parcels import Entry
+from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
+from medshare.trust.card import parse_card
+from medshare.wire import bodies, problems, routes
+from medshare.wire.problems import Problem
+
+Handler = Callable[[Exchange], Awaitable[None]]
+Result = TypeVar("Result")
+
+
+async def put_envelope(x: Exchange) -> None:
+    """Announce a parcel."""
+    data = await x.whole_body()
+    manifest = await x.service.run(x.service.parcels.announce, x.asker, x.target.parcel, data)
+    await x.answer.structure(bodies.encode_announced(manifest=manifest))
+
+
+async def put_manifest(x: Exchange) -> None:
+    """Store the manifest."""
+    parts = x.service.parts
+
+    def begin(entry: Entry) -> Upload:
+        return parts.begin_manifest(entry, x.station, x.incoming.length)
+
+    def finish(entry: Entry, upload: Upload) -> None:
+        parts.finish_manifest(entry, upload, x.incoming.digest)
+
+    await _store(x, begin, finish)
+    x.news.tell(x.target.parcel)
+    await x.answer.done()
+
+
+async def put_chunk(x: Exchange) -> None:
+    """Store a chunk."""
+    parts, index = x.service.parts, x.target.index
+
+    def begin(entry: Entry) -> Upload:
+        return parts.begin_chunk(entry, x.station, index, x.incoming.length)
+
+    def finish(entry: Entry, upload: Upload) -> bool:
+        return parts.finish_chunk(entry, index, upload, x.incoming.digest)
+
+    if await _store(x, begin, finish):
+        x.news.tell(x.target.parcel, urgent=False)
+    await x.answer.done()
+
+
+async def put_seal(x: Exchange) -> None:
+    """Store the seal, or say which chunks it lacks."""
+    entry = await _entry(x)
+    data = await x.whole_body()
+    missing = await x.service.run(x.service.parts.put_seal, entry, x.station, data)
+    if missing:
+        what = f"{len(missing)} chunks of the parcel are missing"
+        await x.answer.problem(Problem(409, problems.INCOMPLETE, what, missing))
+        return
+    x.news.tell(x.target.parcel)
+    await x.answer.done()
+
+
+async def put_receipt(x: Exchange) -> None:
+    """Store the receipt of the one who asks."""
+    parts, station = x.service.parts, x.target.station
+
+    def begin(entry: Entry) -> Upload:
+        return parts.begin_receipt(entry, station, x.station, x.incoming.length)
+
+    def finish(entry: Entry, upload: Upload) -> None:
+        parts.finish_receipt(entry, station, upload, x.incoming.digest)
+
+    await _store(x, begin, finish)
+    x.news.tell(x.target.parcel)
+    await x.answer.done()
+
+
+async def _store(
+    x: Exchange, begin: Callable[[Entry], Upload], finish: Callable[[Entry, Upload], Result]
+) -> Result:
+    """Take the body in, batch by batch, and return what *finish* says of it."""
+
+    def open_upload() -> tuple[Entry, Upload]:
+        entry = x.service.parcels.find(x.target.parcel, x.station)
+        return entry, begin(entry)
+
+    def close_upload() -> Result:
+        try:
+            return finish(entry, upload)
+        finally:
+            upload.close()
+
+    entry, upload = await x.service.run(open_upload)
+    try:
+        async for batch in x.batches():
+            await x.service.run(upload.write, batch)
+        return await x.service.run(close_upload)
+    except BaseException:
+        x.service.pool.submit(upload.close)  # in its turn behind a write that still runs
+        raise
+
+
+async def get_envelope(x: Exchange) -> None:
+    """Answer with the envelope."""
+    await _send_part(x, ENVELOPE)
+
+
+async def get_manifest(x: Exchange) -> None:
+    """Answer with the sealed manifest."""
+    await _send_part(x, MANIFEST)
+
+
+async def get_seal(x: Exchange) -> None:
+    """Answer with the seal."""
+    await _send_part(x, SEAL)
+
+
+async def _send_part(x: Exchange, name: str) -> None:
+    entry = await _entry(x)
+    path, size = await x.service.run(x.service.parts.part, entry, name)
+    await x.answer.file(path, size, x.service)
+
+
+async def get_chunk(x: Exchange) -> None:
+    """Answer with a chunk."""
+
+    def find() -> tuple[Path, int]:
+        entry = x.service.parcels.find(x.target.parcel, x.station)
+        return x.service.parts.chunk(entry, x.target.index)
+
+    path, size = await x.service.run(find)
+    await x.answer.file(path, size, x.service)
+
+
+async def get_receipt(x: Exchange) -> None:
+    """Answer with a receipt."""
+    entry = await _entry(x)
+    path, size = await x.service.run(x.service.parts.receipt, entry, x.target.station, x.station)
+    await x.answer.file(path, size, x.service)
+
+
+async def get_state(x: Exchange) -> None:
+    """Answer with the state, once it differs from the one that is known."""
+    known, wait = bodies.parse_state_query(x.query)
+    entry = await _entry(x)
+
+    def look() -> tuple[str, bytes]:
+        state = x.service.parcels.state(entry, x.station, known=known)
+        return state.tag, bodies.encode_state(state)
+
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    with x.news.watch(x.target.parcel) as watch:
+        tag, data = await x.service.run(look)
+        while tag == known and (left := deadline - loop.time()) > 0:
+            if await watch.wait(left, gather=x.service.limits.gather_seconds):
+                watch.clear()
+                tag, data = await x.service.run(look)
+    await x.answer.structure(data)
+
+
+async def want(x: Exchange) -> None:
+    """Look at the copies of chunks that arrived damaged; drop the bad ones."""
+    indexes = bodies.decode_indexes(await x.whole_body())
+    entry = await _entry(x)
+    missing = await x.service.run(x.service.parts.want, entry, indexes)
+    if missing:
+        x.news.tell(x.target.parcel)
+    await x.answer.octets_of(bodies.encode_indexes(missing))
+
+
+async def remove(x: Exchange) -> None:
+    """Remove a parcel."""
+    entry = await _entry(x)
+    entry.require_sender(x.station)
+    await x.service.run(x.service.parcels.remove, entry.id, entry.sender, entry.number)
+    x.news.tell(x.target.parcel)
+    await x.answer.done()
+
+
+async def inbox(x: Exchange) -> None:
+    """Answer with a page of what waits for the one who asks."""
+    after = bodies.parse_inbox_query(x.query)
+    page, following = await x.service.run(_inbox, x, after)
+    await x.answer.structure(bodies.encode_inbox(page, following=following))
+
+
+def _inbox(x: Exchange, after: int) -> tuple[list[ParcelId], int]:
+    return x.service.parcels.inbox(x.station, after=after)
+
+
+async def put_card(x: Exchange) -> None:
+    """Let a newer card of the one who asks take effect."""
+    card = parse_card(await x.whole_body())
+    if card.station != x.station:
+        raise FormatError("the card is that of another station")
+    await x.service.run(x.service.stations.enroll, card)
+    await x.answer.done()
+
+
+async def _entry(x: Exchange) -> Entry:
+    return await x.service.run(x.service.parcels.find, x.target.parcel, x.station)
+
+
+HANDLERS: Final[dict[routes.Route, Handler]] = {
+    routes.PUT_ENVELOPE: put_envelope,
+    routes.GET_ENVELOPE: get_envelope,
+    routes.PUT_MANIFEST: put_manifest,
+    routes.GET_MANIFEST: get_manifest,
+    routes.PUT_CHUNK: put_chunk,
+    routes.GET_CHUNK: get_chunk,
+    routes.PUT_SEAL: put_seal,
+    routes.GET_SEAL: get_seal,
+    routes.GET_STATE: get_state,
+    routes.WANT: want,
+    routes.PUT_RECEIPT: put_receipt,
+    routes.GET_RECEIPT: get_receipt,
+    routes.REMOVE: remove,
+    routes.INBOX: inbox,
+    routes.PUT_CARD: put_card,
+}
+"""Complete: a test compares it with `routes.ROUTES`."""

@@ -1,0 +1,93 @@
+"""A relay that is open: its folder held, reconciled and swept, its threads running."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from medshare.errors import MedshareError, StorageError
+from medshare.relay.database import Database
+from medshare.relay.enrolment import Stations
+from medshare.relay.folder import DataFolder
+from medshare.relay.parcels import Clock, Parcels
+from medshare.relay.parts import Parts
+from medshare.relay.reconcile import reconcile
+from medshare.relay.settings import Limits
+
+Result = TypeVar("Result")
+
+_log = logging.getLogger("medshare.relay")
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What answers to requests are made of."""
+
+    stations: Stations
+    parcels: Parcels
+    parts: Parts
+    limits: Limits
+    pool: ThreadPoolExecutor
+    clock: Clock
+
+    async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """Return what *function* returns; it touches the disk, so a thread of ours runs it."""
+        return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+
+@contextmanager
+def opened(path: Path, limits: Limits, *, clock: Clock = time.time) -> Iterator[Service]:
+    """Open the relay in the data folder *path*, and close it in the end.
+
+    Raises StorageError when another relay has it, others can read it, or it cannot be used.
+    """
+    folder = DataFolder(path)
+    with folder.served(), _database(folder.database) as database:
+        parcels = Parcels(folder, database, limits, clock)
+        reconcile(folder, database, parcels)
+        parcels.sweep()
+        with ThreadPoolExecutor(limits.workers, "relay") as pool, _swept(parcels, limits):
+            yield Service(Stations(folder.cards), parcels, Parts(parcels), limits, pool, clock)
+
+
+@contextmanager
+def _database(path: Path) -> Iterator[Database]:
+    try:
+        database = Database(path)
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"the database of the relay cannot be used: {error}",
+            hint=f"move {path.name} away: everything but the memory of removed parcels is rebuilt",
+        ) from error
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
+def _swept(parcels: Parcels, limits: Limits) -> Iterator[None]:
+    """Look for expired parcels again and again, in a thread of its own."""
+    stopped = threading.Event()
+
+    def sweep() -> None:
+        while not stopped.wait(limits.sweep_seconds):
+            try:
+                parcels.sweep()
+            except (MedshareError, sqlite3.Error):
+                _log.exception("expired parcels could not be removed; trying again later")
+
+    thread = threading.Thread(target=sweep, name="relay-sweep", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
