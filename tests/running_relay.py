@@ -19,6 +19,7 @@ from medshare.relay.serving import listen, serve_until
 from medshare.relay.settings import Limits
 from medshare.suites.base import Signer
 from medshare.transport.relay import RelayTransport
+from medshare.trust.card import Card
 from tests.builder import Identity
 from tests.running_server import Certificate
 
@@ -31,12 +32,13 @@ class Requester:
     """The part of an identity that a transport needs."""
 
     station: StationId
+    card: Card
     request_signer: Signer
 
 
 def requester(identity: Identity) -> Requester:
     """Return *identity* as one that asks a relay."""
-    return Requester(identity.station, identity.signers[0])
+    return Requester(identity.station, identity.card, identity.signers[0])
 
 
 def enroll(data: Path, *identities: Identity) -> None:

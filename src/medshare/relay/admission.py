@@ -1,13 +1,16 @@
 """Who asks: the signature of a request, checked before anything else of it is looked at."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from medshare import httpsig
 from medshare.errors import AccessDeniedError, FormatError, RelayRefusedError, SignatureError
 from medshare.httpsig import Body, NonceMemory, SignatureInput
-from medshare.relay.enrolment import Enrolled, Stations
+from medshare.relay.enrolment import Enrolled, Stations, enrolled
 from medshare.relay.guard import Scope
+from medshare.trust.card import Card
 from medshare.wire import problems
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -36,6 +39,16 @@ class Names:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """A request that may be answered; nothing of its body was read yet."""
+
+    asker: Enrolled
+    nonce: str
+    created: int
+    body: Body | None
+
+
 class Admission:
     """Lets through who is enrolled, whom the signature proves, and what was not seen before."""
 
@@ -44,69 +57,72 @@ class Admission:
         self._names = names
         self._memory = NonceMemory(max_skew=max_skew)
 
-    def admit(self, scope: Scope, *, now: int) -> tuple[Enrolled, SignatureInput, Body | None]:
-        """Return who sent the request, its signature, and what it says of its body.
+    def admit(self, scope: Scope, *, now: int, newer: Card | None = None) -> Admitted:
+        """Return who sent the request, and what it says of its body.
 
-        Raises AccessDeniedError, RelayRefusedError or FormatError; nothing was read by then.
+        With *newer*, a card that continues the enrolled one, the signature is that of its
+        newest key.  Raises AccessDeniedError, RelayRefusedError or FormatError.
         """
-        headers = scope["headers"]
-        signature = _signature(headers)
-        host = [value for name, value in headers if name == b"host"]
+        signature = claim(scope)
+        request = self._request(scope)
+        asker = None if newer is None else enrolled(newer)
+
+        def verifier_for(key_id: str) -> httpsig.Verifier | None:
+            nonlocal asker
+            asker = asker or self._stations.find(key_id)
+            return None if asker is None else partial(_is_signed_by, asker)
+
+        try:
+            httpsig.verify_request(
+                request, signature, now=now, memory=self._memory, verifier_for=verifier_for
+            )
+        except AccessDeniedError as error:
+            raise AccessDeniedError(error.message, code=problems.SIGNATURE) from None
+        if asker is None:
+            raise AccessDeniedError("this station is not enrolled", code=problems.SIGNATURE)
+        return Admitted(asker, signature.nonce, signature.created, request.body)
+
+    def _request(self, scope: Scope) -> httpsig.Request:
+        host = [value for name, value in scope["headers"] if name == b"host"]
         if len(host) != 1:
             raise FormatError("the request does not have exactly one host field")
-        body = _body(headers)
-        request = httpsig.Request(
+        query = scope["query_string"].decode("latin-1")
+        return httpsig.Request(
             method=scope["method"],
             authority=self._names.authority(
                 host[0].decode("latin-1"), scheme=scope["scheme"], port=int(scope["server"][1])
             ),
             path=scope["raw_path"].decode("latin-1"),
-            query=_query(scope),
-            body=body,
+            query=f"?{query}" if query else "",
+            body=announced_body(scope),
         )
-        try:
-            key_id = httpsig.verify_request(
-                request, signature, now=now, memory=self._memory, verifier_for=self._verifier
-            )
-        except AccessDeniedError as error:
-            raise AccessDeniedError(error.message, code=problems.SIGNATURE) from None
-        enrolled = self._stations.find(key_id)
-        if enrolled is None:  # removed in this very moment
-            raise AccessDeniedError("this station is not enrolled", code=problems.SIGNATURE)
-        return enrolled, signature, body
-
-    def _verifier(self, key_id: str) -> httpsig.Verifier | None:
-        enrolled = self._stations.find(key_id)
-        if enrolled is None:
-            return None
-
-        def verify(signature: bytes, message: bytes) -> bool:
-            try:
-                enrolled.verifier.verify(signature, message, what="the request")
-            except SignatureError:
-                return False
-            return True
-
-        return verify
 
 
-def _signature(headers: list[tuple[bytes, bytes]]) -> SignatureInput:
+def _is_signed_by(asker: Enrolled, signature: bytes, message: bytes) -> bool:
     try:
-        return httpsig.parse_signature_headers(headers)
+        asker.verifier.verify(signature, message, what="the request")
+    except SignatureError:
+        return False
+    return True
+
+
+def claim(scope: Scope) -> SignatureInput:
+    """Return the signature of a request, and with it who it claims to be from.
+
+    Raises AccessDeniedError when there is none, or it is malformed.
+    """
+    try:
+        return httpsig.parse_signature_headers(scope["headers"])
     except AccessDeniedError as error:
         raise AccessDeniedError(error.message, code=problems.UNSIGNED) from None
     except FormatError as error:
         raise AccessDeniedError(error.message, code=problems.SIGNATURE) from None
 
 
-def _body(headers: list[tuple[bytes, bytes]]) -> Body | None:
-    if any(name == b"transfer-encoding" for name, _ in headers):
+def announced_body(scope: Scope) -> Body | None:
+    """Return what a request says of its body; raise RelayRefusedError or FormatError."""
+    if any(name == b"transfer-encoding" for name, _ in scope["headers"]):
         raise RelayRefusedError(
             "a body without a length is not accepted; send content-length", code=problems.LENGTH
         )
-    return httpsig.parse_body(headers)
-
-
-def _query(scope: Scope) -> str:
-    query = scope["query_string"].decode("latin-1")
-    return f"?{query}" if query else ""
+    return httpsig.parse_body(scope["headers"])

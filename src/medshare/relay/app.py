@@ -26,16 +26,16 @@ from medshare.errors import (
     RelayRefusedError,
     RelayUnavailableError,
 )
-from medshare.httpsig import SignatureInput
 from medshare.ids import StationId
-from medshare.relay.admission import Admission, Names
-from medshare.relay.exchange import Answer, DisconnectedError, Exchange
+from medshare.relay.admission import Admission, Admitted, Names, announced_body, claim
+from medshare.relay.exchange import Answer, DisconnectedError, Exchange, whole_body
 from medshare.relay.guard import Receive, Scope, Send
 from medshare.relay.handlers import HANDLERS
 from medshare.relay.news import News
 from medshare.relay.service import Service
 from medshare.relay.settings import Limits
-from medshare.wire import problems
+from medshare.trust.card import parse_card
+from medshare.wire import problems, routes
 from medshare.wire.problems import Problem
 from medshare.wire.routes import match
 
@@ -52,6 +52,7 @@ class RelayApp:
         self._admission = Admission(service.stations, names, max_skew=service.limits.max_skew)
         self._traffic = Traffic(service.limits)
         self._news = News()
+        self._rotating = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; anything that is not HTTP ends without an answer."""
@@ -71,44 +72,83 @@ class RelayApp:
             line.write(answer)
 
     async def _serve(self, scope: Scope, receive: Receive, answer: Answer, line: "LogLine") -> None:
-        asker, signature, body = self._admission.admit(scope, now=int(self._service.clock()))
-        line.key = asker.station.hex()[:8]
+        try:
+            admitted = self._admission.admit(scope, now=self._now())
+        except AccessDeniedError as error:
+            if error.code != problems.SIGNATURE or not is_card_request(scope):
+                raise
+            await self._rotate(scope, receive, error)
+            await answer.done()
+            return
+        station = admitted.asker.station
+        line.key = station.hex()[:8]
         target = match(scope["method"], scope["raw_path"].decode("latin-1"))
         line.route = target.route.template
         line.note(target.parcel.hex())
         exchange = Exchange(
             target=target,
             query=scope["query_string"].decode("latin-1"),
-            asker=asker,
-            body=body,
+            asker=admitted.asker,
+            body=admitted.body,
             receive=receive,
             answer=answer,
             service=self._service,
             news=self._news,
         )
         _require_shape(exchange)
-        with self._traffic.request(asker.station, upload=target.route.limit > 0):
+        with self._traffic.request(station, upload=target.route.limit > 0):
             if target.route.once:
-                await self._use_up(asker.station, signature)
+                await self._use_up(admitted)
             await HANDLERS[target.route](exchange)
 
-    async def _use_up(self, station: StationId, signature: SignatureInput) -> None:
+    async def _rotate(self, scope: Scope, receive: Receive, error: AccessDeniedError) -> None:
+        """Take in a newer card that signs for itself, or raise *error* (protocol §4, put-card).
+
+        This is the one body that is read before the signature is verified, so: only for a
+        station that is enrolled, and one at a time.
+        """
+        key_id, body = claim(scope).key_id, announced_body(scope)
+        before = self._service.stations.find(key_id)
+        if before is None or body is None or body.length > routes.PUT_CARD.limit:
+            raise error
+        if self._rotating:
+            raise RelayUnavailableError("another card is being looked at", code=problems.BUSY)
+        self._rotating = True
+        try:
+            data = await whole_body(receive, body, self._service)
+            card = await self._service.run(parse_card, data)
+            if card.station != before.station or not card.continues(before.card):
+                raise error
+            await self._use_up(self._admission.admit(scope, now=self._now(), newer=card))
+            await self._service.run(self._service.stations.enroll, card)
+        finally:
+            self._rotating = False
+
+    async def _use_up(self, admitted: Admitted) -> None:
         """Note durably that the request was made; raise AccessDeniedError if it was before."""
-        skew = self._service.limits.max_skew
 
         def use_up() -> bool:
             with self._service.parcels.database.writing() as change:
                 return change.use_nonce(
-                    station,
-                    signature.nonce,
-                    expires=signature.created + 2 * skew,
-                    now=int(self._service.clock()),
+                    admitted.asker.station,
+                    admitted.nonce,
+                    expires=admitted.created + 2 * self._service.limits.max_skew,
+                    now=self._now(),
                 )
 
         if not await self._service.run(use_up):
             raise AccessDeniedError(
                 "this request was already made once; sign a new one", code=problems.SIGNATURE
             )
+
+    def _now(self) -> int:
+        return int(self._service.clock())
+
+
+def is_card_request(scope: Scope) -> bool:
+    """Tell whether a request, whoever it is from, is one to take in a card."""
+    route = routes.PUT_CARD
+    return (scope["method"], scope["raw_path"]) == (route.method, route.template.encode())
 
 
 def _require_shape(exchange: Exchange) -> None:

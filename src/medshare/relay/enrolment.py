@@ -132,6 +132,11 @@ def _load(path: Path) -> Enrolled:
     card = parse_card(read_file(path, limit=MAX_CARD_BODY, what=_WHAT, follow=False))
     if card.station.hex() != path.name:
         raise FormatError("a card lies in the place of another station")
+    return enrolled(card)
+
+
+def enrolled(card: Card) -> Enrolled:
+    """Return *card* with the key for its requests; raise UsageError when it has none."""
     return Enrolled(card, _request_key(card))
 
 

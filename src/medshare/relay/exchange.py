@@ -122,41 +122,45 @@ class Exchange:
             raise FormatError("this request needs a body, with its content-digest")
         return self.body
 
-    async def batches(self) -> AsyncIterator[list[bytes]]:
-        """Yield the body in batches of about `BATCH` octets, exactly as long as announced.
-
-        Raises DisconnectedError when it does not come to its end.
-        """
-        left = self.incoming.length
-        pieces: list[bytes] = []
-        gathered = 0
-        more = True
-        while more:
-            message = await self.receive()
-            if message["type"] != "http.request":
-                raise DisconnectedError("the body did not come to its end")
-            piece = message.get("body", b"")
-            more = message.get("more_body", False)
-            left -= len(piece)
-            if left < 0:
-                raise FormatError("the body is longer than its content-length")
-            pieces.append(piece)
-            gathered += len(piece)
-            if gathered >= BATCH or not more:
-                yield pieces
-                pieces, gathered = [], 0
-        if left:
-            raise DisconnectedError("the body did not come to its end")
+    def batches(self) -> AsyncIterator[list[bytes]]:
+        """Yield the body in batches of about `BATCH` octets, exactly as long as announced."""
+        return batches(self.receive, self.incoming)
 
     async def whole_body(self) -> bytes:
-        """Return the body, which the route's limit keeps small.
+        """Return the body, which the route's limit keeps small."""
+        return await whole_body(self.receive, self.incoming, self.service)
 
-        Raises DigestMismatchError when it is not what its Content-Digest says.
-        """
-        data = b"".join([b"".join(batch) async for batch in self.batches()])
-        found = await self.service.run(_blake3, data)
-        Digest(self.incoming.digest).require(found, what="the body")
-        return data
+
+async def batches(receive: Receive, body: Body) -> AsyncIterator[list[bytes]]:
+    """Yield *body* in batches; raise DisconnectedError when it does not come to its end."""
+    left = body.length
+    pieces: list[bytes] = []
+    gathered = 0
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise DisconnectedError("the body did not come to its end")
+        piece = message.get("body", b"")
+        more = message.get("more_body", False)
+        left -= len(piece)
+        if left < 0:
+            raise FormatError("the body is longer than its content-length")
+        pieces.append(piece)
+        gathered += len(piece)
+        if gathered >= BATCH or not more:
+            yield pieces
+            pieces, gathered = [], 0
+    if left:
+        raise DisconnectedError("the body did not come to its end")
+
+
+async def whole_body(receive: Receive, body: Body, service: Service) -> bytes:
+    """Return *body*; raise DigestMismatchError when it is not what its Content-Digest says."""
+    data = b"".join([b"".join(batch) async for batch in batches(receive, body)])
+    found = await service.run(_blake3, data)
+    Digest(body.digest).require(found, what="the body")
+    return data
 
 
 def _blake3(data: bytes) -> Digest:

@@ -2,8 +2,7 @@
 
 Every request is signed anew for every attempt.  Nothing is tried again here but a request
 on a kept connection that turns out to be closed; the engine above decides about the rest.
-All that httpx raises, and all that a relay may answer, becomes an error of ours in one place
-each: `_mapped` and `_Answer`.
+All that httpx raises, and all that a relay may answer, becomes an error of ours in `answers`.
 """
 
 import math
@@ -12,8 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol
 
 import httpx
 from blake3 import blake3
@@ -21,20 +21,21 @@ from blake3 import blake3
 from medshare import httpsig
 from medshare.envelope import MAX_ENVELOPE_SIZE
 from medshare.errors import (
+    AccessDeniedError,
     FormatError,
-    MedshareError,
-    RelayUnavailableError,
-    TransferError,
+    RelayRefusedError,
     UsageError,
 )
 from medshare.ids import ParcelId, StationId
 from medshare.seal import MAX_SEAL_SIZE
 from medshare.suites.base import SYSTEM_RANDOM, Buffer, RandomBytes, Signer
+from medshare.transport.answers import Answer, mapped_errors
 from medshare.transport.base import Stored
 from medshare.transport.connection import Origin
-from medshare.transport.pool import PooledTransport, pieces, read_into
+from medshare.transport.pool import PooledTransport, pieces
+from medshare.trust.card import Card
 from medshare.wire import bodies, problems, routes
-from medshare.wire.routes import CBOR, OCTETS, Route, Target
+from medshare.wire.routes import OCTETS, Target
 
 CONNECT_SECONDS: Final = 15.0
 STALL_SECONDS: Final = 60.0
@@ -43,15 +44,17 @@ CONNECTIONS: Final = 16
 MAX_INBOX_PAGES: Final = 256
 _DIGEST: Final = "medshare.digest"
 
-Decoded = TypeVar("Decoded")
-
 
 class Requester(Protocol):
-    """Who asks: the part of an identity that signs requests."""
+    """Who asks: the part of an identity that signs requests, and the card that shows its key."""
 
     @property
     def station(self) -> StationId:
         """Its id."""
+
+    @property
+    def card(self) -> Card:
+        """Its card, with all generations."""
 
     @property
     def request_signer(self) -> Signer:
@@ -79,11 +82,14 @@ class RelayTransport:
         random: RandomBytes = SYSTEM_RANDOM,
     ) -> None:
         self._url = _base(url)
+        self._authority = self._url.netloc.decode("ascii")
         self._requester = requester
         self._clock = clock
         self._random = random
         self._states: dict[ParcelId, _Known] = {}
         self._lock = threading.Lock()
+        self._introducing = threading.Lock()
+        self._introduced = False
         try:
             self._http = PooledTransport(
                 ca_file=ca_file, tls=tls, connections=connections, authorize=self._authorize
@@ -94,7 +100,7 @@ class RelayTransport:
     @property
     def route(self) -> str:
         """The way taken: `relay https://…`."""
-        return f"relay {self._url.scheme}://{self._url.netloc.decode('ascii')}"
+        return f"relay {self._url.scheme}://{self._authority}"
 
     # --- sending -------------------------------------------------------------------------
 
@@ -231,36 +237,61 @@ class RelayTransport:
         body: Buffer | None = None,
         digest: bytes | None = None,
         patience: float = STALL_SECONDS,
-    ) -> Iterator["_Answer"]:
+    ) -> Iterator["Answer"]:
         """Make one request and lend its answer; raise what a refusal is here."""
-        extensions: dict[str, object] = {
-            "timeout": {
-                "connect": CONNECT_SECONDS,
-                "read": patience,
-                "write": STALL_SECONDS,
-                "pool": None,
-            }
-        }
-        headers = {"Host": self._url.netloc.decode("ascii"), "Accept-Encoding": "identity"}
-        if body is not None:
-            headers["Content-Length"] = str(len(body))
-            headers["Content-Type"] = OCTETS
-            extensions[_DIGEST] = digest or blake3(body).digest()
-        with _mapped(target.route):
-            request = httpx.Request(
-                target.route.method,
-                self._url.copy_with(path=target.path, query=query.encode() or None),
-                headers=headers,
-                content=None if body is None else pieces(body),
-                extensions=extensions,
-            )
-            response = self._http.handle_request(request)
+        with mapped_errors():
+            digest = digest or (None if body is None else blake3(body).digest())
+            request = partial(self._request, target, query, body, digest, patience)
             try:
-                answer = _Answer(response)
-                answer.require_success()
+                answer = Answer.to(request(), self._http)
+            except AccessDeniedError as error:
+                if error.code != problems.SIGNATURE or target.route is routes.PUT_CARD:
+                    raise
+                self._introduce(error)
+                answer = Answer.to(request(), self._http)
+            try:
                 yield answer
             finally:
-                response.close()
+                answer.close()
+
+    def _request(
+        self, target: Target, query: str, body: Buffer | None, digest: bytes | None, patience: float
+    ) -> httpx.Request:
+        headers = {"Host": self._authority, "Accept-Encoding": "identity"}
+        if body is not None:
+            headers |= {"Content-Length": str(len(body)), "Content-Type": OCTETS}
+        return httpx.Request(
+            target.route.method,
+            self._url.copy_with(path=target.path, query=query.encode() or None),
+            headers=headers,
+            content=None if body is None else pieces(body),
+            extensions={
+                _DIGEST: digest,
+                "timeout": {
+                    "connect": CONNECT_SECONDS,
+                    "read": patience,
+                    "write": STALL_SECONDS,
+                    "pool": None,
+                },
+            },
+        )
+
+    def _introduce(self, refused: AccessDeniedError) -> None:
+        """Show the relay this station's newest card, which it may not know after a rotation.
+
+        Raises *refused* when that does not help.
+        """
+        card = self._requester.card
+        if len(card.generations) == 1:
+            raise refused
+        with self._introducing:
+            if self._introduced:
+                return
+            try:
+                self.put_card(card.encoded)
+            except (AccessDeniedError, RelayRefusedError):
+                raise refused from None
+            self._introduced = True
 
     def _authorize(self, request: httpx.Request) -> Mapping[str, str]:
         """Return the fields that sign *request*, for one attempt."""
@@ -269,7 +300,7 @@ class RelayTransport:
         return httpsig.sign_request(
             httpsig.Request(
                 method=request.method,
-                authority=request.url.netloc.decode("ascii"),
+                authority=self._authority,
                 path=path,
                 query=f"?{query}" if query else "",
                 body=digest and httpsig.Body(digest, int(request.headers["content-length"])),
@@ -298,83 +329,6 @@ class _Known:
             records = {record.index: record for record in before.stored.chunks} | records
         chunks = tuple(records[index] for index in sorted(records))
         return cls(state.tag, Stored(chunks, state.sealed, state.receipts, state.wanted))
-
-
-class _Answer:
-    """An answer whose head has come; everything about it is checked before it is believed."""
-
-    def __init__(self, response: httpx.Response) -> None:
-        self._response = response
-
-    def require_success(self) -> None:
-        """Raise what the answer is here, unless it is a success."""
-        status = self._response.status_code
-        if status in {200, 204}:
-            return
-        if status < 400:
-            raise FormatError(f"an answer with status {status}")
-        data = self.read(problems.PROBLEM, limit=problems.MAX_PROBLEM)
-        problem = problems.decode_problem(data)
-        if problem.status != status:
-            raise FormatError("a refusal that contradicts itself")
-        raise problems.error_of(problem)
-
-    def require_done(self) -> None:
-        """Raise FormatError unless the answer says that it is done, and nothing else."""
-        if self._response.status_code != 204:
-            raise FormatError("an answer where none was asked for")
-
-    def read(self, kind: str, *, limit: int) -> bytes:
-        """Return the body, which is of *kind* and has at most *limit* octets."""
-        buffer = memoryview(bytearray(self._size(kind, limit=limit)))
-        read_into(self._response, buffer)
-        return bytes(buffer)
-
-    def decoded(self, decode: Callable[[bytes], Decoded], *, limit: int) -> Decoded:
-        """Return what *decode* makes of the body."""
-        return decode(self.read(CBOR, limit=limit))
-
-    def read_into(self, into: memoryview) -> int:
-        """Read the body into *into*; return its size."""
-        self._size(OCTETS, limit=len(into))
-        return read_into(self._response, into)
-
-    def _size(self, kind: str, *, limit: int) -> int:
-        headers = self._response.headers
-        length = headers.get("content-length", "")
-        if self._response.status_code == 204 or not (length.isascii() and length.isdecimal()):
-            raise FormatError("an answer without a body")
-        if int(length) > limit:
-            raise TransferError(f"the relay's answer is larger than {limit} bytes")
-        if int(length) and headers.get("content-type") != kind:
-            raise FormatError("an answer of another media type")
-        return int(length)
-
-
-@contextmanager
-def _mapped(route: Route) -> Iterator[None]:
-    """Turn what httpx raises, and answers that make no sense, into errors of ours."""
-    try:
-        yield
-    except FormatError as error:
-        raise RelayUnavailableError(
-            f"this answers as no medshare relay does: {error.message}",
-            hint="check the address of the relay, and what stands between",
-        ) from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-        raise _network_error(error, route) from error
-
-
-def _network_error(error: Exception, route: Route) -> MedshareError:
-    if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return TransferError(
-            str(error),
-            hint="if the relay's authority is not one of the system's, name it with --relay-ca",
-            code="transfer.certificate",
-        )
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
-        return UsageError(str(error))
-    return RelayUnavailableError(str(error) or f"the relay failed at {route.name}")
 
 
 def _base(url: str) -> httpx.URL:

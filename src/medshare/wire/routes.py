@@ -17,7 +17,7 @@ CBOR: Final = "application/cbor"
 
 MAX_SEALED_CHUNK: Final = max_sealed_size(MAX_CHUNK_SIZE)
 MAX_SEALED_RECEIPT: Final = MAX_SEALED_MANIFEST
-MAX_CARD_BODY: Final = 4 << 20
+MAX_CARD_BODY: Final = 1 << 20
 MAX_WANTED: Final = 64
 """Chunks that one request may ask for again: the relay reads and hashes each of them."""
 MAX_WAIT: Final = 30
