@@ -15,6 +15,7 @@ Invariants:
 - NumPy and Zstandard are loaded with the first `Codec`, not with this module.
 """
 
-from medshare.codecs.codec import PLANES, STORE, ZSTD, Codec, Effort
+from medshare.codecs.codec import PLANES, STORE, ZSTD, Codec
+from medshare.codecs.effort import Effort
 
 __all__ = ["PLANES", "STORE", "ZSTD", "Codec", "Effort"]

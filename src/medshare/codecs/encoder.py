@@ -1,0 +1,149 @@
+"""What to do with one chunk: find rasters, predict each, keep the rest as it is.
+
+The order of questions, cheapest first: what do headers say, what do the bytes resemble,
+and is that worth it, by estimates on samples of the same bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+
+from medshare.codecs.arrays import Bytes, Samples
+from medshare.codecs.effort import Effort
+from medshare.codecs.fitting import Fitting
+from medshare.codecs.frames import Frames
+from medshare.codecs.nifti import find_volumes
+from medshare.codecs.pixels import LEAST_BYTES, Find, find_pixels, first_file, tail_like
+from medshare.codecs.planes import Planes
+from medshare.codecs.probe import guess, resembles_rows
+from medshare.codecs.shapes import NARROW, SAMPLE_BYTES, UP, Predictor
+from medshare.codecs.table import MAX_RASTERS, Raster, Run
+
+_PIECE: Final = 1 << 14
+_PIECES: Final = 4
+# A raster is dropped when Zstandard alone promises clearly fewer bytes, and the chunk is
+# encoded both ways when the promise is close.
+_HOPELESS: Final = 1.15
+_DOUBTFUL: Final = 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Parts of the encoded form, and whether plain Zstandard may well be smaller."""
+
+    parts: list[bytes]
+    doubtful: bool
+
+
+class Encoder:
+    """Plans and encodes chunks as PLANES; owns the buffers for samples of them."""
+
+    def __init__(self, planes: Planes, frames: Frames) -> None:
+        self._planes = planes
+        self._frames = frames
+        self._fitting = Fitting()
+
+    def encode(self, plain: memoryview, effort: Effort) -> Plan | None:
+        """Return the encoded form, or None where no raster is worth it."""
+        chunk = np.frombuffer(plain, np.uint8)
+        rasters: list[Raster] = []
+        frames: list[list[bytes]] = []
+        runs: list[Run] = []
+        doubtful = False
+        for finds in _groups(self._finds(plain, chunk), self._planes.max_samples):
+            own = [Run(len(rasters), find.start, find.stop) for find in finds]
+            samples = self._planes.gather(chunk, finds[0].form, own)
+            predictor, hope = self._examine(plain, finds, samples, effort)
+            if hope > _HOPELESS:
+                continue
+            doubtful |= hope > _DOUBTFUL
+            raster = Raster(finds[0].form, predictor)
+            frames.append(self._planes.encode_samples(raster, samples))
+            rasters.append(raster)
+            runs += own
+        if not rasters:
+            return None
+        runs.sort(key=lambda run: run.start)
+        parts = self._planes.assemble(plain, rasters, runs, frames, effort.level)
+        return Plan(parts, doubtful or _repeats(plain, runs))
+
+    def _finds(self, plain: memoryview, chunk: Bytes) -> list[Find]:
+        """Return what the headers in view tell, or else a guess."""
+        finds = find_pixels(plain)
+        if finds:
+            return [*self._head(plain, chunk, finds[0]), *finds]
+        finds = find_volumes(plain)
+        if finds:
+            return finds
+        guessed = guess(chunk)
+        return [guessed] if guessed else []
+
+    def _head(self, plain: memoryview, chunk: Bytes, first: Find) -> list[Find]:
+        """Return the end of the image that the chunk starts in, if it does."""
+        stop = first_file(plain)
+        tail = tail_like(first, stop)
+        if tail.stop - tail.start < LEAST_BYTES:
+            return []
+        samples = self._planes.gather(chunk, tail.form, [Run(0, tail.start, tail.stop)])
+        if resembles_rows(samples, tail.pitch):
+            return [tail]
+        guessed = guess(chunk[:stop])
+        return [guessed] if guessed else []
+
+    def _examine(
+        self, plain: memoryview, finds: Sequence[Find], samples: Samples, effort: Effort
+    ) -> tuple[Predictor, float]:
+        """Return a predictor, and what it promises in proportion to plain Zstandard."""
+        form, pitch = finds[0].form, min(finds[0].pitch, samples.size)
+        if effort is Effort.FASTEST:
+            return Predictor(UP, pitch), 0.5
+        narrow = form in NARROW
+        predictor, bits = self._fitting.choose(samples, pitch, narrow=narrow)
+        pieces = b"".join(_pieces(plain, finds))
+        rival = 8 * len(self._frames.compress(pieces, Effort.BALANCED.level)) / len(pieces)
+        return predictor, bits / (1 if narrow else 2) / rival
+
+
+def _groups(finds: Sequence[Find], max_samples: int) -> list[list[Find]]:
+    """Return finds of one form and pitch together, no group larger than a raster may be."""
+    groups: dict[tuple[int, int, int], list[Find]] = {}
+    filled: dict[tuple[int, int], int] = {}
+    for find in finds:
+        per_byte = 1 if find.form in NARROW else 2
+        step = find.pitch * SAMPLE_BYTES[find.form]
+        room = max(step, max_samples * per_byte // step * step)
+        for start in range(find.start, find.stop, room):
+            part = replace(find, start=start, stop=min(start + room, find.stop))
+            kind, size = (find.form, find.pitch), part.stop - part.start
+            used = filled.get(kind, 0)
+            if used % room + size > room:  # the next raster of this kind
+                used = -(-used // room) * room
+            groups.setdefault((*kind, used // room), []).append(part)
+            filled[kind] = used + size
+    return sorted(groups.values(), key=_size, reverse=True)[:MAX_RASTERS]
+
+
+def _size(finds: Sequence[Find]) -> int:
+    return sum(find.stop - find.start for find in finds)
+
+
+def _pieces(plain: memoryview, finds: Sequence[Find]) -> Iterator[memoryview]:
+    """Yield some pieces of the bytes of finds, spread over all of them."""
+    total = _size(finds)
+    wanted = [total * (2 * number + 1) // (2 * _PIECES) for number in range(_PIECES)]
+    done = 0
+    for find in finds:
+        size = find.stop - find.start
+        while wanted and wanted[0] < done + size:
+            start = find.start + wanted.pop(0) - done
+            yield plain[start : min(start + _PIECE, find.stop)]
+        done += size
+
+
+def _repeats(plain: memoryview, runs: Sequence[Run]) -> bool:
+    """Tell whether many runs start like another one, which only Zstandard would notice."""
+    starts = [bytes(plain[run.start : run.stop][_PIECE : _PIECE + 256]) for run in runs]
+    telling = [start for start in starts if len(set(start)) > 8]
+    return len(telling) > 3 and len(set(telling)) <= len(telling) // 2

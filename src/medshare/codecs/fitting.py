@@ -1,0 +1,172 @@
+"""The predictor for a raster, chosen on a sample of its rows.
+
+Only the encoder looks at this: whatever is chosen here decodes.  Weights of interpolation
+come from a least-squares fit in which positions count less the busier their neighbourhood
+is, because what is to become small is the logarithm of residuals, not their square.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medshare.codecs.arrays import Floats, Samples
+from medshare.codecs.interpolation import TAPS, Interpolation
+from medshare.codecs.predictor import Prediction
+from medshare.codecs.shapes import (
+    LEAST_WIDTH,
+    LEFT,
+    PLANE,
+    UNITY,
+    UP,
+    Predictor,
+    can_interpolate,
+    shape_of,
+)
+
+_WINDOWS: Final = 16
+_WINDOW_WIDTH: Final = 64
+_WINDOW_SIZE: Final = 2048
+_MAX_SAMPLE: Final = _WINDOWS * (_WINDOW_SIZE + _WINDOW_WIDTH)
+_BORDER: Final = 2
+_ROUNDS: Final = 2
+_GROUP: Final = 32
+_SIGNED: Final = 0x8000
+
+
+class Fitting:
+    """Chooses predictors; owns the buffers for samples of rasters."""
+
+    def __init__(self) -> None:
+        self._interpolation = Interpolation(_MAX_SAMPLE)
+        self._prediction = Prediction(_MAX_SAMPLE)
+        self._residuals = np.empty(_MAX_SAMPLE + _MAX_SAMPLE // 32 + 1, np.uint16)
+
+    def choose(self, samples: Samples, pitch: int, *, narrow: bool) -> tuple[Predictor, float]:
+        """Return the best predictor for rows of `pitch`, and bits per sample it may need.
+
+        `samples` hold at least one row.
+        """
+        windows = _windows(samples, pitch)
+        offset = 0 if narrow else _offset_of(windows)
+        np.subtract(windows, offset, out=windows)
+        base, cost = self._best_base(windows, narrow=narrow)
+        plain = Predictor(base, pitch, offset)
+        if not can_interpolate(pitch, samples.size) or windows.shape[2] < 2 * LEAST_WIDTH:
+            return plain, cost
+        weights = self._fit(windows)
+        kept = np.ascontiguousarray(windows[:, 0::2, 0::2])
+        details = self._details_cost(windows, weights, narrow=narrow)
+        base, kept_cost = self._best_base(kept, narrow=narrow)
+        smooth_cost = 0.75 * details + 0.25 * kept_cost
+        if smooth_cost < cost:
+            return Predictor(base, pitch, offset, weights), smooth_cost
+        return plain, cost
+
+    def _best_base(self, windows: Samples, *, narrow: bool) -> tuple[int, float]:
+        residuals = self._residuals[: windows.size]
+        costs = {}
+        for base in (LEFT, UP, PLANE):
+            how = Predictor(base, windows.shape[2])
+            self._prediction.predict(windows.reshape(-1), how, residuals, narrow=narrow)
+            costs[base] = cost_of(
+                residuals.reshape(windows.shape)[:, 1:, min(1, windows.shape[2] - 1) :]
+            )
+        best = min(costs, key=costs.__getitem__)
+        return best, costs[best]
+
+    def _details_cost(self, windows: Samples, weights: tuple[int, ...], *, narrow: bool) -> float:
+        how = Predictor(LEFT, windows.shape[2], 0, weights)
+        shape = shape_of(how, windows.size)
+        residuals = self._residuals[: shape.residuals]
+        self._prediction.predict(windows.reshape(-1), how, residuals, narrow=narrow)
+        details = residuals[: 3 * shape.band].reshape(3 * _WINDOWS, -1, shape.width)
+        return cost_of(details[:, _BORDER:-_BORDER, _BORDER:-_BORDER])
+
+    def _fit(self, windows: Samples) -> tuple[int, ...]:
+        """Return the weights that fit these windows."""
+        kept, right = windows[:, 0::2, 0::2], windows[:, 0::2, 1::2]
+        below, centre = windows[:, 1::2, 0::2], windows[:, 1::2, 1::2]
+        interpolation = self._interpolation
+        interpolation.shape(kept.size, kept.shape[2])
+        np.copyto(interpolation.kept.reshape(kept.shape), kept)
+        np.copyto(interpolation.centre.reshape(kept.shape), centre)
+        whole = slice(0, kept.size)
+        weights: tuple[int, ...] = ()
+        for which, truth in enumerate((centre, right, below)):
+            taps = [
+                _inside(tap.reshape(kept.shape)) / count
+                for tap, count in zip(
+                    interpolation.neighbours(which, whole), TAPS[which], strict=True
+                )
+            ]
+            weights += _weights(_inside(truth), taps, TAPS[which])
+        return weights
+
+
+def _windows(samples: Samples, pitch: int) -> Samples:
+    """Return a copy of windows of the raster, spread so that they beat with no period."""
+    rows = samples.size // pitch
+    width = min(pitch, _WINDOW_WIDTH) // 2 * 2 or 1
+    deep = min(rows // 2 * 2 or 1, max(2 * LEAST_WIDTH, _WINDOW_SIZE // width) // 2 * 2)
+    grid = samples[: rows * pitch].reshape(rows, pitch)
+    result = np.empty((_WINDOWS, deep, width), np.uint16)
+    for number in range(_WINDOWS):
+        row = int((number * 0.6180339887 % 1) * (rows - deep))
+        column = int((number * 0.7548776662 % 1) * (pitch - width))
+        result[number] = grid[row : row + deep, column : column + width]
+    return result
+
+
+def _inside(band: NDArray[np.integer]) -> Floats:
+    """Return a band of windows without their borders, where neighbours are of another."""
+    return band[:, _BORDER:-_BORDER, _BORDER:-_BORDER].reshape(-1).astype(np.float64)
+
+
+def _offset_of(samples: Samples) -> int:
+    """Return what makes the range unbroken: 0 for unsigned samples, 2^15 for signed ones.
+
+    Samples that rise from 65,535 to 0 between neighbours are signed ones around zero.
+    """
+    quarter = samples >> 14
+    near_zero = np.count_nonzero(quarter == 0)
+    near_top = np.count_nonzero(quarter == 3)
+    middle = samples.size - near_zero - near_top
+    return _SIGNED if near_top > middle and near_zero > middle else 0
+
+
+def cost_of(residuals: Samples) -> float:
+    """Estimate the bits that a folded residual takes.
+
+    They are those of geometric distributions, one for each few residuals.
+    """
+    flat = residuals.reshape(-1)
+    whole = flat[: flat.size // _GROUP * _GROUP].reshape(-1, _GROUP)
+    if not whole.size:
+        return 16.0
+    mean = np.add.reduce(whole, axis=1, dtype=np.float32) * (1 / _GROUP) + 1e-3
+    return float((np.log2(mean + 1) + mean * np.log2(1 + 1 / mean)).mean())
+
+
+def _weights(truth: Floats, taps: list[Floats], counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return weights in 64ths, of each neighbour, that together make one."""
+    reference = taps[0]
+    steps = [tap - reference for tap in taps[1:]]
+    wanted = truth - reference
+    busy = sum((np.abs(step) for step in steps), np.abs(wanted)) / len(taps)
+    trust = 1 / (busy + 2)
+    shares = np.zeros(len(steps))
+    for _ in range(_ROUNDS):
+        weighted = [step * trust for step in steps]
+        square = [[float((a * b).sum()) for b in steps] for a in weighted]
+        right = [float((a * wanted).sum()) for a in weighted]
+        ridge = 1e-6 * (sum(square[i][i] for i in range(len(steps))) + 1)
+        shares = np.linalg.solve(np.array(square) + ridge * np.eye(len(steps)), np.array(right))
+        left = wanted - sum(share * step for share, step in zip(shares, steps, strict=True))
+        trust = 1 / (np.abs(left) * 0.5 + busy * 0.5 + 2)
+    rest = [
+        int(np.clip(round(UNITY * share / count), -127, 127))
+        for share, count in zip(shares, counts[1:], strict=True)
+    ]
+    first = (UNITY - sum(w * count for w, count in zip(rest, counts[1:], strict=True))) // counts[0]
+    return (int(np.clip(first, -128, 127)), *rest)

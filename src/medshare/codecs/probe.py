@@ -1,0 +1,129 @@
+"""What headerless bytes may be: the middle of a large image, a signal, a raw volume.
+
+Guesses only.  Each is measured against Zstandard on the same bytes before it is used, and
+a wrong one costs bytes, never correctness.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medshare.codecs.arrays import Bytes, Samples
+from medshare.codecs.fitting import cost_of
+from medshare.codecs.pixels import Find
+from medshare.codecs.shapes import BE16, BYTES, LE16, RGB, SAMPLE_BYTES
+
+LEAST_BYTES: Final = 1 << 14
+
+_WINDOWS: Final = 16
+_WINDOW: Final = 4096
+_ALIGNMENT: Final = 24  # a multiple of every stride in bytes
+# Forms and distances, in samples, to the value that resembles one most: an image or a
+# single channel, two and twelve interleaved channels, pixels of three and four bytes.
+_GUESSES: Final = (
+    *((LE16, 1), (LE16, 2), (LE16, 12), (BE16, 1)),
+    *((BYTES, 1), (BYTES, 4), (RGB, 1)),
+)
+_PITCH_SAMPLES: Final = 1 << 16
+_LEAST_PITCH: Final = 32
+_LARGEST_PITCH: Final = 1 << 14
+_PEAKS: Final = 24
+_BESIDE: Final = 3
+
+
+def guess(chunk: Bytes) -> Find | None:
+    """Return the likeliest form and pitch of all bytes, if any form makes them smaller."""
+    if chunk.size < LEAST_BYTES:
+        return None
+    windows = _windows(chunk)
+    best, cost = None, 8.0
+    for form, stride in _GUESSES:
+        for phase in range(SAMPLE_BYTES[form]):
+            found = _cost(windows[:, phase:], form, stride)
+            if found < cost:
+                best, cost = (form, stride, phase), found
+    if best is None:
+        return None
+    form, stride, phase = best
+    size = chunk.size - phase
+    stop = chunk.size - size % SAMPLE_BYTES[form]
+    if stride == 1:
+        stride = pitch_of(_middle(chunk[phase:stop], form)) or 1
+    return Find(form, stride, phase, stop)
+
+
+def pitch_of(samples: Samples) -> int:
+    """Return the row length that the samples repeat with most closely, or 0 if none shows.
+
+    Of the highest peaks of the autocorrelation of differences, the one at whose distance
+    samples differ least; at equal distance the shortest, since twice a pitch repeats too.
+    """
+    signed = samples.astype(np.int32)
+    steps = np.diff(signed).astype(np.float32)
+    size = 1 << (2 * steps.size - 1).bit_length()
+    spectrum = np.fft.rfft(steps - steps.mean(), size)
+    power = spectrum.real**2 + spectrum.imag**2
+    peaks = np.fft.irfft(power, size)[: min(_LARGEST_PITCH, samples.size // 4)]
+    inner = peaks[_LEAST_PITCH:-1]
+    is_peak = (inner > peaks[_LEAST_PITCH - 1 : -2]) & (inner >= peaks[_LEAST_PITCH + 1 :])
+    lags = np.flatnonzero(is_peak) + _LEAST_PITCH
+    lags = lags[np.argsort(peaks[lags])[::-1][:_PEAKS]]
+    best, least = 0, 0.9 * _row_step(signed, 2)
+    for lag in sorted(lags.tolist()):
+        step = _row_step(signed, lag)
+        if step < 0.97 * least:
+            best, least = lag, step
+    return best
+
+
+def resembles_rows(samples: Samples, pitch: int) -> bool:
+    """Tell whether samples resemble those a row above more than those a little beside."""
+    if pitch <= 2 * _BESIDE or samples.size < 2 * pitch:
+        return pitch <= samples.size
+    signed = samples.astype(np.int32)
+    beside = [_row_step(signed, pitch + step) for step in (-_BESIDE, _BESIDE)]
+    return _row_step(signed, pitch) <= min(beside)
+
+
+def _row_step(signed: NDArray[np.int32], lag: int) -> float:
+    return float(np.abs(signed[lag:] - signed[:-lag]).mean())
+
+
+def _windows(chunk: Bytes) -> Bytes:
+    """Return a copy of windows at offsets that beat with no row length."""
+    room = chunk.size - _WINDOW
+    starts = [
+        int((number * 0.6180339887 % 1) * room) // _ALIGNMENT * _ALIGNMENT
+        for number in range(_WINDOWS)
+    ]
+    return np.stack([chunk[start : start + _WINDOW] for start in starts])
+
+
+def _cost(windows: Bytes, form: int, stride: int) -> float:
+    """Estimate the bits per byte of windows whose samples are predicted `stride` ahead."""
+    if form == RGB:
+        pixels = windows[:, : windows.shape[1] // 3 * 3].reshape(len(windows), -1, 3)
+        green = pixels[:, :, 1]
+        planes = (green, pixels[:, :, 0] - green, pixels[:, :, 2] - green)
+        return sum(_cost(plane, BYTES, 1) for plane in planes) / 3
+    if form == BYTES:
+        signed = (windows[:, stride:] - windows[:, :-stride]).view(np.int8).astype(np.int16)
+        return cost_of(_folded(signed))
+    even = np.ascontiguousarray(windows[:, : windows.shape[1] // 2 * 2])
+    samples = even.view("<u2" if form == LE16 else ">u2").astype(np.uint16)
+    return cost_of(_folded((samples[:, stride:] - samples[:, :-stride]).view(np.int16))) / 2
+
+
+def _folded(signed: NDArray[np.int16]) -> Samples:
+    return ((signed << 1) ^ (signed >> 15)).view(np.uint16)
+
+
+def _middle(chunk: Bytes, form: int) -> Samples:
+    """Return samples from the middle of the chunk, of one colour if there are three."""
+    step = SAMPLE_BYTES[form]
+    start = max(0, chunk.size // 2 - _PITCH_SAMPLES * step // 2) // step * step
+    part = chunk[start : start + _PITCH_SAMPLES * step]
+    if form in (BYTES, RGB):
+        return part[step // 2 :: step].astype(np.uint16)
+    return np.frombuffer(part.tobytes(), "<u2" if form == LE16 else ">u2").astype(np.uint16)
