@@ -125,6 +125,11 @@ def write_at(
     sync_folder(folder)
 
 
+def is_temporary(name: str) -> bool:
+    """Tell whether *name* is one that only unfinished files have."""
+    return name.startswith(TEMPORARY_PREFIX) and name.endswith(TEMPORARY_SUFFIX)
+
+
 def write_all(file: int, data: bytes | memoryview) -> None:
     """Write every octet of *data* at the file's position; raise OSError."""
     rest = memoryview(data)

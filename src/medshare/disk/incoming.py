@@ -26,6 +26,7 @@ from medshare.disk import placing
 from medshare.disk.atomic import (
     CREATE_FLAGS,
     FOLDER_FLAGS,
+    is_temporary,
     read_at,
     storage_errors,
     sync_folder,
@@ -45,7 +46,7 @@ from medshare.disk.descriptors import DescriptorPool
 from medshare.disk.space import require_space_at
 from medshare.disk.syscalls import allocate, sync_data, sync_filesystem
 from medshare.disk.tree import FOLDER, Tree
-from medshare.errors import StorageError
+from medshare.errors import LimitError, StorageError
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 
@@ -68,7 +69,7 @@ class Prepared:
     kept: bool
     """Whether the files of an earlier run are there; if not, every chunk must come again."""
     renewed: tuple[int, ...] = ()
-    """Files that had gone and were made anew: chunks with octets of them must come again."""
+    """Files that have gone: chunks with octets of them must come again."""
     placing: bool = False
     """Whether an earlier run began to place: nothing is to be fetched, `place` goes on."""
 
@@ -95,6 +96,8 @@ class PartFolder:
             raise
         self._folders = DescriptorPool(self._open_folder, _OPEN_FOLDERS)
         self._files = DescriptorPool(self._open_file, _OPEN_FILES)
+        self._noted = False
+        self._gone: set[int] = set()
         self._touched: set[int] = set()
         self._lock = threading.Lock()
         self._flush_lock = threading.Lock()
@@ -104,12 +107,16 @@ class PartFolder:
 
         Large files are reserved on disk, so that a full disk is noticed now; then nothing
         is left behind.  Raises FormatError, too, for a path that is not allowed.
+
+        What is not kept counts as missing until the first `write`, also in a later run:
+        until then the caller has time to withdraw, durably, what the journal claims.
         """
         self._tree = Tree(manifest.files, manifest.folders)
         self._stamp = _stamp(self._parcel, self._tree)
         with storage_errors("prepare the output folder"):
             note = self._note(_PREPARED)
-            if note is None:
+            self._noted = note is not None
+            if not self._noted:
                 self._make_all()
                 return Prepared(kept=False)
             if note != self._stamp:
@@ -127,7 +134,6 @@ class PartFolder:
             for index in range(len(self._tree.files)):
                 self._make_file(index)
             sync_filesystem(self._folder)
-            write_at(self._folder, _PREPARED, self._stamp)
         except BaseException:
             with suppress(OSError):
                 self._clear()
@@ -153,7 +159,7 @@ class PartFolder:
             os.close(file)
 
     def _renew(self) -> tuple[int, ...]:
-        """Make anew what has gone since the last run, and return the files among it."""
+        """Return the files that have gone since the last run; `write` makes them anew."""
         for path in self._tree.folders():
             with suppress(FileExistsError):
                 self._make_folder(path)
@@ -165,16 +171,26 @@ class PartFolder:
                 if status is not None and not is_plain(status, entry.size):
                     os.unlink(name, dir_fd=folder)
                     status = None
-            if status is None:
-                self._make_file(index)
+            if status is None and entry.size:
                 renewed.append(index)
+            elif status is None:
+                self._make_file(index)
+        self._gone = set(renewed)
         return tuple(renewed)
+
+    def _note_prepared(self) -> None:
+        with self._lock:
+            if not self._noted:
+                write_at(self._folder, _PREPARED, self._stamp)
+                self._noted = True
 
     def write(self, index: int, offset: int, data: memoryview) -> None:
         """Put *data* into file *index* at *offset*."""
         if offset < 0 or offset + len(data) > self._tree.files[index].size:
             raise ValueError("a piece lies outside its file")
         with storage_errors("write a received file"), self._files.lease(index) as file:
+            if not self._noted:
+                self._note_prepared()
             while data:
                 written = os.pwrite(file, data, offset)
                 offset += written
@@ -226,6 +242,7 @@ class PartFolder:
             self._close_files()
             again = self._note(_PLACING) is not None
             if not again:
+                self._note_prepared()
                 placing.require_complete(self._tree, self._folder)
             placing.require_room(self._tree, self._folder, self._output)
             if not again:
@@ -264,8 +281,9 @@ class PartFolder:
                 for name, index in children.items():
                     (remove_folder if index == FOLDER else remove_file)(folder, name)
         self._folders.close()
-        for name in (_PREPARED, _PLACING):
-            remove_file(self._folder, name)
+        for name in os.listdir(self._folder):
+            if name in {_PREPARED, _PLACING} or is_temporary(name):
+                remove_file(self._folder, name)
 
     def close(self) -> None:
         """Release lock and descriptors; a later run goes on from here."""
@@ -288,6 +306,8 @@ class PartFolder:
             return read_at(self._folder, name, limit=_STAMP_SIZE, what="the part folder")
         except FileNotFoundError:
             return None
+        except LimitError:
+            return b""
 
     def _open_folder(self, path: str) -> int:
         if not path:
@@ -297,6 +317,9 @@ class PartFolder:
             return os.open(name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
 
     def _open_file(self, index: int) -> int:
+        if index in self._gone:
+            self._make_file(index)
+            self._gone.discard(index)
         entry = self._tree.files[index]
         parent, _, name = entry.path.rpartition("/")
         with self._folders.lease(parent) as folder:

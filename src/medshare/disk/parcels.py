@@ -26,7 +26,7 @@ from medshare.chunking import MAX_CHUNKS
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.disk.atomic import (
     READ_FLAGS,
-    TEMPORARY_PREFIX,
+    is_temporary,
     opened_folder,
     read_at,
     storage_error,
@@ -292,7 +292,7 @@ def _slot_check(index: int, body: bytes) -> bytes:
 def _remove_stale(folder: int) -> None:
     """Delete temporary files so old that nobody can still be writing them."""
     for name in os.listdir(folder):
-        if name.startswith(TEMPORARY_PREFIX):
+        if is_temporary(name):
             with suppress(FileNotFoundError, IsADirectoryError):
                 age = time.time() - os.stat(name, dir_fd=folder, follow_symlinks=False).st_mtime
                 if age > _STALE_SECONDS:

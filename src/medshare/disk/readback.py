@@ -77,9 +77,7 @@ class FolderReader:
                         if entry.name.startswith(_OWN_PREFIX):
                             continue
                         if entry.is_dir(follow_symlinks=False):
-                            below = os.open(
-                                entry.name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder
-                            )
+                            below = os.open(entry.name, FOLDER_FLAGS | os.O_NOFOLLOW, dir_fd=folder)
                             pending.append((f"{prefix}{entry.name}/", below))
                         else:
                             yield f"{prefix}{entry.name}"

@@ -4,6 +4,7 @@ import ctypes
 import errno
 import os
 import stat
+import sys
 from contextlib import suppress
 from typing import Final
 
@@ -19,13 +20,13 @@ def _call(name: str, *arguments: object) -> bool:
     function = getattr(_LIBC, name, None)
     if function is None:
         return False
-    ctypes.set_errno(0)
-    if function(*arguments) == 0:
-        return True
-    code = ctypes.get_errno()
-    if code in _UNSUPPORTED:
-        return False
-    raise OSError(code, os.strerror(code))
+    while function(*arguments) != 0:
+        code = ctypes.get_errno()
+        if code in _UNSUPPORTED:
+            return False
+        if code != errno.EINTR:
+            raise OSError(code, os.strerror(code))
+    return True
 
 
 def rename_new(from_folder: int, name: str, to_folder: int, new_name: str) -> None:
@@ -75,8 +76,8 @@ def allocate(file: int, size: int) -> None:
 
     posix_fallocate would write every block of a file system that cannot reserve.
     """
-    reserved = _call("fallocate", file, 0, ctypes.c_int64(0), ctypes.c_int64(size))
-    if not reserved:
+    wide = sys.maxsize > 1 << 32
+    if not (wide and _call("fallocate", file, 0, ctypes.c_int64(0), ctypes.c_int64(size))):
         os.ftruncate(file, size)
 
 
