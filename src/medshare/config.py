@@ -18,6 +18,7 @@ An environment variable goes before the file, an option on the command line befo
 
 import os
 import pwd
+import shlex
 import stat
 import tomllib
 from collections.abc import Mapping
@@ -113,7 +114,7 @@ def _require_own(path: Path) -> None:
     if status.st_uid not in {os.geteuid(), 0} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise StorageError(
             f"other users of this machine could have written {path}",
-            hint=f"check what it says, then run: chmod 600 {path}",
+            hint=f"check what it says, then run: chmod 600 {shlex.quote(str(path))}",
             code="storage.permissions",
         )
 

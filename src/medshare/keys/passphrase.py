@@ -7,6 +7,7 @@ or in an environment variable, where every process of the machine could read it.
 """
 
 import os
+import shlex
 import stat
 import subprocess
 import unicodedata
@@ -127,7 +128,7 @@ def _require_own(status: os.stat_result, path: Path) -> None:
     if status.st_mode & _OTHERS:
         raise StorageError(
             f"the passphrase file {path} is open to other users of this machine",
-            hint=f"run: chmod 600 {path}",
+            hint=f"run: chmod 600 {shlex.quote(str(path))}",
             code="storage.permissions",
         )
 
