@@ -28,8 +28,12 @@ Record = Mapping[str, Any]
 View = Callable[[], "RenderableType"]
 
 _STEPS: Final = 10
-"""Plain progress lines of a whole transfer; a further one after so many seconds without:"""
+"""Plain progress lines of a whole transfer, but none within a second of the last one."""
+_BRIEF: Final = 1.0
 _PAUSE: Final = 10.0
+"""Seconds after which a plain line shows that there is still life."""
+_LULL: Final = 1.5
+"""While nothing moves, each such line comes so many times later than the one before."""
 _JSON_PAUSE: Final = 0.5
 _WIDE: Final = 100_000
 
@@ -99,6 +103,7 @@ class PlainOutput(Output):
         self._figures = Figures(clock)
         self._next = 0.0
         self._last = 0.0
+        self._pause = _PAUSE
 
     def __exit__(
         self,
@@ -120,10 +125,10 @@ class PlainOutput(Output):
                 self._next, self._last = _next_step(figures.done), self._clock()
             case Progress():
                 self._progress(event)
-            case Waiting() if event.seconds and self._clock() - self._last < _PAUSE:
-                pass
+            case Waiting() if event.seconds:
+                self._waiting(event)
             case Waiting() | Retrying():
-                self._last = self._clock()
+                self._last, self._pause = self._clock(), _PAUSE
                 self.say(describe(event))
             case Phase() if self._verbose:
                 self.say(figures.status)
@@ -132,13 +137,19 @@ class PlainOutput(Output):
             case Phase() | Finished():
                 pass
 
+    def _waiting(self, event: Waiting) -> None:
+        now = self._clock()
+        if now - self._last >= self._pause:
+            self._last, self._pause = now, self._pause * _LULL
+            self.say(describe(event))
+
     def _progress(self, event: Progress) -> None:
         figures = self._figures
         now = self._clock()
-        ended = event.chunks >= event.total_chunks
-        if not ended and figures.done < self._next and now - self._last < _PAUSE:
+        due = _BRIEF if figures.done >= self._next else _PAUSE
+        if event.chunks < event.total_chunks and now - self._last < due:
             return
-        self._next, self._last = _next_step(figures.done), now
+        self._next, self._last, self._pause = _next_step(figures.done), now, _PAUSE
         parts = [figures.amounts(), figures.chunks(), *figures.pace(), *figures.savings()]
         self.say(f"{text.share(figures.done, 1):>4}  {', '.join(filter(None, parts))}")
 

@@ -1,7 +1,6 @@
 """From what was typed to a station, its identity and a way to the other side."""
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -84,9 +83,11 @@ def open_way(way: Way) -> "Iterator[tuple[Station, Identity, Transport]]":
 
     Asks for the passphrase when there is a terminal and no other source of it.
     """
+    from medshare.commands.unlock import unlock_identity
+
     settings, station = open_station()
     route = _route(way, settings)
-    identity = _unlock(way, settings, station)
+    identity = unlock_identity(station, settings, file=way.passphrase_file)
     transport = _connect(route, settings, identity)
     try:
         yield station, identity, transport
@@ -108,23 +109,6 @@ def _route(way: Way, settings: "Settings") -> str | Path:
             "or --folder DIR",
         )
     return relay
-
-
-def _unlock(way: Way, settings: "Settings", station: "Station") -> "Identity":
-    from medshare.keys.passphrase import existing_passphrase, remember
-
-    asking = ask if sys.stdin.isatty() else None
-    sources = settings.passphrase_sources(file=way.passphrase_file, ask=asking)
-    passphrase = existing_passphrase(sources)
-    identity = station.unlock(passphrase.value)
-    remember(sources, passphrase)
-    return identity
-
-
-def ask(question: str) -> str:
-    """Ask a person at the terminal, on stderr, without showing what is typed."""
-    answer: str = click.prompt(question, hide_input=True, err=True, prompt_suffix="")
-    return answer
 
 
 def _connect(route: str | Path, settings: "Settings", identity: "Identity") -> "Transport":

@@ -43,11 +43,15 @@ def path(place: Path) -> str:
     return text.visible(str(place), limit=1000)
 
 
-def _moved(plain: int, wire: int, moved: int, resumed: int) -> str:
-    parts = [f"{text.count(moved, 'chunk')}, {text.size(wire)} for {text.size(plain)} of files"]
-    if resumed:
-        parts.append(f"{text.count(resumed, 'chunk')} resumed")
-    return ", ".join(parts)
+def _moved(result: SendResult | ReceiveResult) -> str:
+    """Return what this run moved, and what an earlier one had moved already."""
+    there = f"{text.count(result.resumed_chunks, 'chunk')} there from before"
+    if not result.moved_chunks:
+        return f"nothing; {there}"
+    moved = f"{text.count(result.moved_chunks, 'chunk')}, {text.size(result.wire_bytes)}"
+    if result.resumed_chunks:
+        return f"{moved}; {there}"
+    return f"{moved} for {text.size(result.total_bytes)} of files"
 
 
 def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], route: str) -> Group:
@@ -62,13 +66,8 @@ def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], ro
         where = text.visible(route)
         line = headline("●", OPEN, f"sealed, not yet received: {amount} for {away} at {where}")
         following = "the same command with --wait, to be told when it has arrived"
-    moved = _moved(
-        result.total_bytes, result.wire_bytes, result.moved_chunks, result.resumed_chunks
-    )
-    return Group(
-        line,
-        facts([("parcel", result.parcel.hex()), ("moved", moved), ("next", following)]),
-    )
+    rows = [("parcel", result.parcel.hex()), ("moved", _moved(result)), ("next", following)]
+    return Group(line, facts(rows))
 
 
 def received(result: ReceiveResult) -> Group:
@@ -76,9 +75,6 @@ def received(result: ReceiveResult) -> Group:
     sender = result.sender
     amount = f"{text.count(len(result.files), 'file')}, {text.size(result.total_bytes)}"
     name = text.visible(sender.name)
-    moved = _moved(
-        result.total_bytes, result.wire_bytes, result.moved_chunks, result.resumed_chunks
-    )
     trusted = f", trusted since {text.moment(sender.trusted_at)}" if sender.trusted_at else ""
     return Group(
         headline("✓", GOOD, f"received {amount} from {name}: all signatures and hashes are right"),
@@ -87,7 +83,7 @@ def received(result: ReceiveResult) -> Group:
                 ("parcel", result.parcel.hex()),
                 ("sender", f"{name}{trusted}"),
                 ("", f"fingerprint {sender.card.fingerprint}"),
-                ("moved", moved),
+                ("moved", _moved(result)),
                 ("in", path(result.output)),
                 ("receipt", path(result.receipt_file)),
                 ("next", f"medshare verify {path(result.output)}"),
