@@ -21,12 +21,12 @@ from medshare.codecs.probe import guess, resembles_rows
 from medshare.codecs.shapes import NARROW, SAMPLE_BYTES, UP, Predictor
 from medshare.codecs.table import MAX_RASTERS, Raster, Run
 
-_PIECE: Final = 1 << 14
+_PIECE: Final = 1 << 13
 _PIECES: Final = 4
 # A raster is dropped when Zstandard alone promises clearly fewer bytes, and the chunk is
 # encoded both ways when the promise is close.
-_HOPELESS: Final = 1.15
-_DOUBTFUL: Final = 0.85
+_HOPELESS: Final = 1.1
+_DOUBTFUL: Final = 0.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,18 @@ class Encoder:
         finds = find_pixels(plain)
         if finds:
             return [*self._head(plain, chunk, finds[0]), *finds]
-        finds = find_volumes(plain)
-        if finds:
-            return finds
-        guessed = guess(chunk)
+        if first_file(plain) < 0:
+            finds = find_volumes(plain)
+        return finds or self._guess(chunk)
+
+    def _guess(self, chunk: Bytes) -> list[Find]:
+        """Return what all of the chunk resembles, if anything."""
+        guessed = guess(chunk, self._rival)
         return [guessed] if guessed else []
+
+    def _rival(self, pieces: bytes) -> float:
+        """Return the bits per byte of what Zstandard makes of some bytes."""
+        return 8 * len(self._frames.compress(pieces, 1)) / max(1, len(pieces))
 
     def _head(self, plain: memoryview, chunk: Bytes, first: Find) -> list[Find]:
         """Return the end of the image that the chunk starts in, if it does."""
@@ -89,8 +96,7 @@ class Encoder:
         samples = self._planes.gather(chunk, tail.form, [Run(0, tail.start, tail.stop)])
         if resembles_rows(samples, tail.pitch):
             return [tail]
-        guessed = guess(chunk[:stop])
-        return [guessed] if guessed else []
+        return self._guess(chunk[:stop])
 
     def _examine(
         self, plain: memoryview, finds: Sequence[Find], samples: Samples, effort: Effort
@@ -101,8 +107,7 @@ class Encoder:
             return Predictor(UP, pitch), 0.5
         narrow = form in NARROW
         predictor, bits = self._fitting.choose(samples, pitch, narrow=narrow)
-        pieces = b"".join(_pieces(plain, finds))
-        rival = 8 * len(self._frames.compress(pieces, Effort.BALANCED.level)) / len(pieces)
+        rival = self._rival(b"".join(_pieces(plain, finds)))
         return predictor, bits / (1 if narrow else 2) / rival
 
 

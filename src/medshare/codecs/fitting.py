@@ -30,6 +30,8 @@ _WINDOW_SIZE: Final = 2048
 _MAX_SAMPLE: Final = _WINDOWS * (_WINDOW_SIZE + _WINDOW_WIDTH)
 _BORDER: Final = 2
 _ROUNDS: Final = 2
+_EASY: Final = 2.0  # activity below which positions count alike
+_LARGEST_WEIGHT: Final = 127
 _GROUP: Final = 32
 _SIGNED: Final = 0x8000
 
@@ -150,23 +152,22 @@ def cost_of(residuals: Samples) -> float:
 
 def _weights(truth: Floats, taps: list[Floats], counts: tuple[int, ...]) -> tuple[int, ...]:
     """Return weights in 64ths, of each neighbour, that together make one."""
-    reference = taps[0]
-    steps = [tap - reference for tap in taps[1:]]
-    wanted = truth - reference
-    busy = sum((np.abs(step) for step in steps), np.abs(wanted)) / len(taps)
-    trust = 1 / (busy + 2)
+    steps = np.stack(taps[1:]) - taps[0]
+    wanted = truth - taps[0]
+    busy = (np.abs(steps).sum(axis=0) + np.abs(wanted)) / len(taps)
+    trust = 1 / (busy + _EASY)
     shares = np.zeros(len(steps))
     for _ in range(_ROUNDS):
-        weighted = [step * trust for step in steps]
-        square = [[float((a * b).sum()) for b in steps] for a in weighted]
-        right = [float((a * wanted).sum()) for a in weighted]
-        ridge = 1e-6 * (sum(square[i][i] for i in range(len(steps))) + 1)
-        shares = np.linalg.solve(np.array(square) + ridge * np.eye(len(steps)), np.array(right))
-        left = wanted - sum(share * step for share, step in zip(shares, steps, strict=True))
-        trust = 1 / (np.abs(left) * 0.5 + busy * 0.5 + 2)
+        weighted = steps * trust
+        square = weighted @ steps.T
+        ridge = 1e-6 * (np.trace(square) + 1)
+        shares = np.linalg.solve(square + ridge * np.eye(len(steps)), weighted @ wanted)
+        left = np.abs(wanted - shares @ steps)
+        trust = 2 / (left + busy + 2 * _EASY)
     rest = [
-        int(np.clip(round(UNITY * share / count), -127, 127))
-        for share, count in zip(shares, counts[1:], strict=True)
+        int(np.clip(round(UNITY * share / count), -_LARGEST_WEIGHT, _LARGEST_WEIGHT))
+        for share, count in zip(shares.tolist(), counts[1:], strict=True)
     ]
-    first = (UNITY - sum(w * count for w, count in zip(rest, counts[1:], strict=True))) // counts[0]
-    return (int(np.clip(first, -128, 127)), *rest)
+    others = sum(weight * count for weight, count in zip(rest, counts[1:], strict=True))
+    first = (UNITY - others) // counts[0]
+    return (int(np.clip(first, -_LARGEST_WEIGHT, _LARGEST_WEIGHT)), *rest)

@@ -77,8 +77,11 @@ class Interpolation:
         """Return the predictions for a part of a band; valid until the next call."""
         size = part.stop - part.start
         total, product = self._work[3][:size], self._work[4][:size]
-        total.fill(UNITY // 2)
-        for neighbours, weight in zip(self.neighbours(which, part), weights, strict=True):
+        sums = zip(self.neighbours(which, part), weights, strict=True)
+        neighbours, weight = next(sums)
+        np.multiply(neighbours, weight, out=total)
+        np.add(total, UNITY // 2, out=total)
+        for neighbours, weight in sums:
             if weight:
                 np.multiply(neighbours, weight, out=product)
                 np.add(total, product, out=total)

@@ -59,6 +59,8 @@ def find_pixels(chunk: memoryview) -> list[Find]:
     if file_start < 0:
         return []
     finds = list(_images(chunk, "little", file_start, len(chunk)))
+    if not finds and _encapsulated(chunk, file_start):
+        return []
     for start, stop in _unexplained(finds, file_start, len(chunk)):
         finds += _images(chunk, "big", start, stop)
         finds += _waveforms(chunk, start, stop)
@@ -77,6 +79,12 @@ def tail_like(find: Find, stop: int) -> Find:
     begin = max(0, stop - find.length)
     begin += (stop - begin) % SAMPLE_BYTES[find.form]
     return Find(find.form, find.pitch, begin, stop)
+
+
+def _encapsulated(chunk: memoryview, start: int) -> bool:
+    """Tell whether there is pixel data that is already compressed."""
+    element = re.compile(re.escape(_tag(_PIXELS, "little")) + rb"O[BW]\0\0\xff\xff\xff\xff")
+    return element.search(chunk, start) is not None
 
 
 def _unexplained(finds: list[Find], start: int, stop: int) -> list[tuple[int, int]]:

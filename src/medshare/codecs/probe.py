@@ -4,6 +4,7 @@ Guesses only.  Each is measured against Zstandard on the same bytes before it is
 a wrong one costs bytes, never correctness.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from medshare.codecs.arrays import Bytes, Samples
 from medshare.codecs.fitting import cost_of
 from medshare.codecs.pixels import Find
-from medshare.codecs.shapes import BE16, BYTES, LE16, RGB, SAMPLE_BYTES
+from medshare.codecs.shapes import BE16, BYTES, LE16, NARROW, RGB, SAMPLE_BYTES
 
 LEAST_BYTES: Final = 1 << 14
 
@@ -25,19 +26,25 @@ _GUESSES: Final = (
     *((LE16, 1), (LE16, 2), (LE16, 12), (BE16, 1)),
     *((BYTES, 1), (BYTES, 4), (RGB, 1)),
 )
-_PITCH_SAMPLES: Final = 1 << 16
+_WORTH_A_LOOK: Final = 1.4
+_PITCH_SAMPLES: Final = 1 << 15
 _LEAST_PITCH: Final = 32
-_LARGEST_PITCH: Final = 1 << 14
+_LARGEST_PITCH: Final = 1 << 13
+_STRETCHES: Final = 5
 _PEAKS: Final = 24
 _BESIDE: Final = 3
 
 
-def guess(chunk: Bytes) -> Find | None:
-    """Return the likeliest form and pitch of all bytes, if any form makes them smaller."""
+def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
+    """Return the likeliest form and pitch of all bytes.
+
+    There is none when differences of neighbours promise far less than `rival`, which tells
+    what another coder makes of some bytes, in bits a byte.
+    """
     if chunk.size < LEAST_BYTES:
         return None
     windows = _windows(chunk)
-    best, cost = None, 8.0
+    best, cost = None, min(rival(windows.tobytes()) * _WORTH_A_LOOK, 8.0)
     for form, stride in _GUESSES:
         for phase in range(SAMPLE_BYTES[form]):
             found = _cost(windows[:, phase:], form, stride)
@@ -49,7 +56,7 @@ def guess(chunk: Bytes) -> Find | None:
     size = chunk.size - phase
     stop = chunk.size - size % SAMPLE_BYTES[form]
     if stride == 1:
-        stride = pitch_of(_middle(chunk[phase:stop], form)) or 1
+        stride = pitch_of(_liveliest(chunk[phase:stop], form)) or 1
     return Find(form, stride, phase, stop)
 
 
@@ -119,11 +126,17 @@ def _folded(signed: NDArray[np.int16]) -> Samples:
     return ((signed << 1) ^ (signed >> 15)).view(np.uint16)
 
 
-def _middle(chunk: Bytes, form: int) -> Samples:
-    """Return samples from the middle of the chunk, of one colour if there are three."""
+def _liveliest(chunk: Bytes, form: int) -> Samples:
+    """Return the stretch of samples that varies most, of one colour if there are three."""
     step = SAMPLE_BYTES[form]
-    start = max(0, chunk.size // 2 - _PITCH_SAMPLES * step // 2) // step * step
-    part = chunk[start : start + _PITCH_SAMPLES * step]
-    if form in (BYTES, RGB):
+    size = min(_PITCH_SAMPLES * step, chunk.size // step * step)
+    gap = (chunk.size - size) // (_STRETCHES - 1) // step * step
+    stretches = [_samples(chunk[at * gap : at * gap + size], form) for at in range(_STRETCHES)]
+    return max(stretches, key=lambda samples: _row_step(samples.astype(np.int32), 1))
+
+
+def _samples(part: Bytes, form: int) -> Samples:
+    if form in NARROW:
+        step = SAMPLE_BYTES[form]
         return part[step // 2 :: step].astype(np.uint16)
     return np.frombuffer(part.tobytes(), "<u2" if form == LE16 else ">u2").astype(np.uint16)
