@@ -1,6 +1,7 @@
 """Digests: the names of chunks, manifests, envelopes and files."""
 
 import hmac
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -8,6 +9,8 @@ from medshare.errors import DigestMismatchError, FormatError
 
 DIGEST_SIZE: Final = 32
 """Octets of every digest in the format: BLAKE3-256, or SM3 in the national suite."""
+
+_HEX: Final = re.compile(r"[0-9a-fA-F]{64}")
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -23,10 +26,9 @@ class Digest:
     @classmethod
     def from_hex(cls, text: str) -> "Digest":
         """Return the digest written as 64 hexadecimal digits; raise FormatError otherwise."""
-        try:
-            return cls(bytes.fromhex(text))
-        except ValueError as error:
-            raise FormatError("a digest is written as 64 hexadecimal digits") from error
+        if not _HEX.fullmatch(text):
+            raise FormatError("a digest is written as 64 hexadecimal digits")
+        return cls(bytes.fromhex(text))
 
     def require(self, actual: "Digest", *, what: str) -> None:
         """Raise DigestMismatchError unless *actual* equals this digest."""
