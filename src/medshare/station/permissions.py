@@ -33,8 +33,13 @@ def require_private(path: Path, *, what: str) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Return the folder *path*; if it is new, only its owner can enter it, whatever the umask."""
+    """Return the folder *path*; if it is new, only its owner can enter it, whatever the umask.
+
+    So can only the owner enter the folders above it that are made for it.
+    """
     if not path.is_dir():
+        if not path.parent.exists():
+            private_folder(path.parent)
         make_folder(path)
         with storage_errors("make a folder private"):
             path.chmod(stat.S_IRWXU)
