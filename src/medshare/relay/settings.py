@@ -5,6 +5,8 @@ from typing import Final
 
 from medshare.chunking import MAX_CHUNKS
 from medshare.httpsig import MAX_SKEW
+from medshare.relay.guard import ServerLimits
+from medshare.wire.routes import ROUTES
 
 BATCH: Final = 1 << 20
 """Octets of a body that are gathered in memory before they are hashed and written."""
@@ -35,3 +37,8 @@ class Limits:
     """Seconds between two looks for expired parcels."""
     gather_seconds: float = 0.1
     """Seconds for which news of chunks is gathered before it is told."""
+
+
+def server_limits() -> ServerLimits:
+    """Return what the server allows before anybody is known: no body that no route takes."""
+    return ServerLimits(max_body=max(route.limit for route in ROUTES), grace_seconds=3.0)
