@@ -16,8 +16,8 @@ from medshare.sharing.verify import Fault, FolderReport, ParcelReport
 
 GOOD, OPEN, BAD, QUIET = "bold green", "bold yellow", "bold red", "dim"
 
-_FIRST: Final = 8
-_LAST: Final = 2
+_FIRST: Final = 5
+_LAST: Final = 1
 _FAULTS: Final = 50
 _DIGEST: Final = 16
 
