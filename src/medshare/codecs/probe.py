@@ -4,6 +4,7 @@ Guesses only.  Each is measured against Zstandard on the same bytes before it is
 a wrong one costs bytes, never correctness.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
@@ -27,11 +28,11 @@ _GUESSES: Final = (
     *((BYTES, 1), (BYTES, 4), (RGB, 1)),
 )
 _WORTH_A_LOOK: Final = 1.4
-_PITCH_SAMPLES: Final = 1 << 15
+_STRETCH: Final = 1 << 14
 _LEAST_PITCH: Final = 32
 _LARGEST_PITCH: Final = 1 << 13
-_STRETCHES: Final = 5
-_PEAKS: Final = 24
+_STRETCHES: Final = 6
+_PEAKS: Final = 10
 _BESIDE: Final = 3
 
 
@@ -56,32 +57,34 @@ def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
     size = chunk.size - phase
     stop = chunk.size - size % SAMPLE_BYTES[form]
     if stride == 1:
-        stride = pitch_of(_liveliest(chunk[phase:stop], form)) or 1
+        stride = pitch_of(_stretches(chunk[phase:stop], form)) or 1
     return Find(form, stride, phase, stop)
 
 
-def pitch_of(samples: Samples) -> int:
-    """Return the row length that the samples repeat with most closely, or 0 if none shows.
+def pitch_of(stretches: Samples) -> int:
+    """Return the row length that stretches of samples repeat with most closely, or 0.
 
     Of the highest peaks of the autocorrelation of differences, the one at whose distance
     samples differ least; at equal distance the shortest, since twice a pitch repeats too.
     """
-    signed = samples.astype(np.int32)
+    signed = stretches.astype(np.int32)
     steps = np.diff(signed).astype(np.float32)
-    size = 1 << (2 * steps.size - 1).bit_length()
-    spectrum = np.fft.rfft(steps - steps.mean(), size)
-    power = spectrum.real**2 + spectrum.imag**2
-    peaks = np.fft.irfft(power, size)[: min(_LARGEST_PITCH, samples.size // 4)]
+    size = 1 << (2 * steps.shape[1] - 1).bit_length()
+    spectrum = np.fft.rfft(steps - steps.mean(axis=1, keepdims=True), size)
+    power = (spectrum.real**2 + spectrum.imag**2).sum(axis=0)
+    peaks = np.fft.irfft(power, size)[: min(_LARGEST_PITCH, steps.shape[1] // 2)]
     inner = peaks[_LEAST_PITCH:-1]
     is_peak = (inner > peaks[_LEAST_PITCH - 1 : -2]) & (inner >= peaks[_LEAST_PITCH + 1 :])
     lags = np.flatnonzero(is_peak) + _LEAST_PITCH
     lags = lags[np.argsort(peaks[lags])[::-1][:_PEAKS]]
-    best, least = 0, 0.9 * _row_step(signed, 2)
+    best, least = 0, math.inf
     for lag in sorted(lags.tolist()):
         step = _row_step(signed, lag)
         if step < 0.97 * least:
             best, least = lag, step
-    return best
+    if best and least < 0.9 * _step_beside(signed, best):
+        return best
+    return 0
 
 
 def resembles_rows(samples: Samples, pitch: int) -> bool:
@@ -89,12 +92,15 @@ def resembles_rows(samples: Samples, pitch: int) -> bool:
     if pitch <= 2 * _BESIDE or samples.size < 2 * pitch:
         return pitch <= samples.size
     signed = samples.astype(np.int32)
-    beside = [_row_step(signed, pitch + step) for step in (-_BESIDE, _BESIDE)]
-    return _row_step(signed, pitch) <= min(beside)
+    return _row_step(signed, pitch) <= _step_beside(signed, pitch)
+
+
+def _step_beside(signed: NDArray[np.int32], lag: int) -> float:
+    return min(_row_step(signed, lag - _BESIDE), _row_step(signed, lag + _BESIDE))
 
 
 def _row_step(signed: NDArray[np.int32], lag: int) -> float:
-    return float(np.abs(signed[lag:] - signed[:-lag]).mean())
+    return float(np.abs(signed[..., lag:] - signed[..., :-lag]).mean())
 
 
 def _windows(chunk: Bytes) -> Bytes:
@@ -126,13 +132,13 @@ def _folded(signed: NDArray[np.int16]) -> Samples:
     return ((signed << 1) ^ (signed >> 15)).view(np.uint16)
 
 
-def _liveliest(chunk: Bytes, form: int) -> Samples:
-    """Return the stretch of samples that varies most, of one colour if there are three."""
+def _stretches(chunk: Bytes, form: int) -> Samples:
+    """Return some long stretches of samples, of one colour if there are three."""
     step = SAMPLE_BYTES[form]
-    size = min(_PITCH_SAMPLES * step, chunk.size // step * step)
-    gap = (chunk.size - size) // (_STRETCHES - 1) // step * step
-    stretches = [_samples(chunk[at * gap : at * gap + size], form) for at in range(_STRETCHES)]
-    return max(stretches, key=lambda samples: _row_step(samples.astype(np.int32), 1))
+    size = min(_STRETCH * step, chunk.size // step * step)
+    gap = (chunk.size - size) // (_STRETCHES + 1) // step * step
+    starts = [gap * number for number in range(1, _STRETCHES + 1)]
+    return np.stack([_samples(chunk[start : start + size], form) for start in starts])
 
 
 def _samples(part: Bytes, form: int) -> Samples:
