@@ -47,7 +47,6 @@ _CHUNKS: Final = "chunks"
 _RECEIPTS: Final = "receipts"
 _WANTED: Final = "wanted"
 _RECORDS: Final = "records"
-_FOLDER_MODE: Final = 0o700
 _STALE_SECONDS: Final = 3600
 _INDEX: Final = re.compile(r"[0-9]{8}")
 _STATION: Final = re.compile(r"[0-9a-f]{64}")
@@ -58,22 +57,25 @@ _SLOT_SIZE: Final = DIGEST_SIZE + SIGNATURE_SIZE + _CHECK_SIZE
 class ParcelFolder:
     """One parcel at *path*, which may be a link only where *follow* is on.
 
+    What is made is for this user alone, or with *shared* for all whom the umask lets in.
     Holds nothing open; safe to share.  All methods raise StorageError; those that read
     raise NotFoundError for what is not there, LimitError for what the format does not allow.
     """
 
-    def __init__(self, path: Path, *, follow: bool = True) -> None:
+    def __init__(self, path: Path, *, follow: bool = True, shared: bool = False) -> None:
         self.path = path
         self._follow = follow
+        self._folder_mode = 0o777 if shared else 0o700
+        self._file_mode = 0o666 if shared else 0o600
 
     def make(self) -> None:
         """Let the folder and those inside exist; remove what interrupted writing left there."""
         with storage_errors("make a parcel folder"):
-            self.path.mkdir(_FOLDER_MODE, exist_ok=True)
+            self.path.mkdir(self._folder_mode, exist_ok=True)
             with self._opened() as folder:
                 for name in (_CHUNKS, _RECEIPTS, _WANTED):
                     with suppress(FileExistsError):
-                        os.mkdir(name, _FOLDER_MODE, dir_fd=folder)
+                        os.mkdir(name, self._folder_mode, dir_fd=folder)
                 sync_folder(folder)
             for name in ("", _CHUNKS, _RECEIPTS):
                 with self._opened(name) as folder:
@@ -220,7 +222,7 @@ class ParcelFolder:
         what = "write into the parcel folder"
         with storage_errors(what), self._opened(inside, make=True) as folder:
             try:
-                write_at(folder, name, data, replace=replace)
+                write_at(folder, name, data, mode=self._file_mode, replace=replace)
             except FileExistsError:
                 return False
             return True
@@ -235,7 +237,7 @@ class ParcelFolder:
     def _write_slot(self, index: int, slot: bytes) -> None:
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
         with storage_errors("write into the parcel folder"), self._opened() as folder:
-            file = os.open(_RECORDS, flags, 0o600, dir_fd=folder)
+            file = os.open(_RECORDS, flags, self._file_mode, dir_fd=folder)
             try:
                 os.pwrite(file, slot, index * _SLOT_SIZE)
             finally:
@@ -250,7 +252,7 @@ class ParcelFolder:
                 return
             if make:
                 with suppress(FileExistsError):
-                    os.mkdir(inside, _FOLDER_MODE, dir_fd=folder)
+                    os.mkdir(inside, self._folder_mode, dir_fd=folder)
             with opened_folder(inside, inside=folder) as child:
                 yield child
 

@@ -2,8 +2,8 @@
 
 `ROOT/<parcel id>/…` has the layout of a relay's store, and what is stored is checked as a
 relay does: envelope and seal by the sender's signatures, chunks by the chunk key's.  There
-is no server to refuse anybody; whoever can write to the folder can delete from it, and
-nothing read from it is believed by those above.
+is no server to refuse anybody: who may read and write there is up to the umask and the
+file system.  Whoever can write can delete, and nothing read is believed by those above.
 """
 
 import re
@@ -87,7 +87,7 @@ class FolderTransport:
             if facts.parcel != parcel:
                 raise IntegrityError("the envelope names another parcel")
             check_sealed_manifest(manifest, facts)
-        make_folder(self._root)
+        make_folder(self._root, 0o777)
         folder = self._folder(parcel)
         folder.make()
         if not folder.write_envelope(envelope) and folder.read_envelope() != envelope:
@@ -253,7 +253,7 @@ class FolderTransport:
     # --- looking ------------------------------------------------------------------------
 
     def _folder(self, parcel: ParcelId) -> ParcelFolder:
-        return ParcelFolder(self._root / parcel.hex(), follow=False)
+        return ParcelFolder(self._root / parcel.hex(), follow=False, shared=True)
 
     def _all(self) -> list[ParcelId]:
         with storage_errors("list the folder of parcels"):
