@@ -39,12 +39,14 @@ def values() -> st.SearchStrategy[Value]:
     ).filter(lambda value: depth(value) <= MAX_DEPTH)
 
 
-def depth(value: object) -> int:
+def depth(value: Value) -> int:
     """Return how many containers lie inside each other."""
-    inner = value.values() if isinstance(value, dict) else value
-    if not isinstance(value, dict | list):
-        return 0
-    return 1 + max((depth(item) for item in inner), default=0)  # type: ignore[union-attr]
+    match value:
+        case dict():
+            return 1 + max((depth(item) for item in value.values()), default=0)
+        case list():
+            return 1 + max((depth(item) for item in value), default=0)
+    return 0
 
 
 def is_allowed(path: str) -> bool:
