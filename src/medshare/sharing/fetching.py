@@ -64,6 +64,7 @@ class Fetching:
         self._stored: Stored | None = None
         self._damage = DamageReport()
         self._hopeless: dict[int, MedshareError] = {}
+        self._spoilt: set[int] = set()
         self._recorded = incoming.history.recorded
         self._last_sync = time.monotonic()
 
@@ -129,10 +130,7 @@ class Fetching:
             return
         left = self._wait - (time.monotonic() - self._meter.last_moved)
         if left <= 0:
-            raise IncompleteError(
-                "the sender has not finished sending this parcel",
-                hint="run the same command again later; what is here is kept",
-            )
+            raise self._unfinished()
         known = self._stored
         if known is None:
             return
@@ -144,6 +142,19 @@ class Fetching:
             seconds=min(left, NEWS_SECONDS),
         )
         self._news(crew.retrying("waiting for the sender", news))
+
+    def _unfinished(self) -> IntegrityError:
+        """Return why the parcel is not whole: no more came, or only damaged copies did."""
+        if not self._spoilt:
+            return IncompleteError(
+                "the sender has not finished sending this parcel",
+                hint="run the same command again later; what is here is kept",
+            )
+        return IntegrityError(
+            f"{len(self._spoilt)} of {self._work.total} chunks arrived damaged, and no intact copy "
+            f"came; they hold {self.names(self._spoilt)}",
+            hint="let the sender run the same send again, which mends it; then run this again",
+        )
 
     def _news(self, stored: Stored) -> None:
         with self._changed:
@@ -188,6 +199,7 @@ class Fetching:
             self._in.history.chunks[index] = done
             self._work.done(index)
             self._damage.intact(index)
+            self._spoilt.discard(index)
             self._changed.notify_all()
         hashing.arrived(index, plain)
         self._meter.moved(plain=len(plain), wire=size)
@@ -195,6 +207,7 @@ class Fetching:
     def _damaged(self, index: int, error: MedshareError, crew: Crew) -> None:
         """Fetch a damaged chunk again, ask for a replacement, or give it up."""
         count = self._damage.damaged(index)
+        self._spoilt.add(index)
         self._meter.tell(Waiting(self._in.parcel, f"an intact copy of chunk {index}", 0.0))
         if self._damage.is_hopeless(count):
             with self._changed:
