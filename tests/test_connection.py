@@ -20,9 +20,9 @@ from medshare.transport.connection import (
     Origin,
     Phase,
     Piece,
-    client_tls,
     mapped_errors,
 )
+from medshare.transport.tls import client_tls
 from tests.scripted_server import PATIENCE, Peer, ScriptedServer, server_tls
 
 SYSTEM_ERRORS: list[Callable[[], Exception]] = [

@@ -10,17 +10,17 @@ What sockets, TLS and h11 raise becomes an exception of httpx in `mapped_errors`
 
 import base64
 import ipaddress
-import select
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, Self
 
 import h11
 import httpx
+
+from medshare.transport.tls import PlainStream, TlsStream
 
 Piece = bytes | bytearray | memoryview
 Phase = Literal["connect", "write", "read"]
@@ -83,17 +83,6 @@ class Timeouts:
         return cls(*(values.get(name) for name in ("connect", "read", "write", "pool")))
 
 
-def client_tls(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Return the settings for TLS 1.2 or newer, host names and certificates always checked.
-
-    Trusts *ca_file* alone when it is given, the system's authorities otherwise.
-    """
-    tls = ssl.create_default_context(cafile=ca_file)
-    tls.minimum_version = ssl.TLSVersion.TLSv1_2
-    tls.set_alpn_protocols(["http/1.1"])
-    return tls
-
-
 @contextmanager
 def mapped_errors(phase: Phase) -> Iterator[None]:
     """Raise what goes wrong inside as the httpx exception for it."""
@@ -129,8 +118,9 @@ class Connection:
     Only `abort` may be called while another thread uses it.
     """
 
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
+    def __init__(self, stream: PlainStream) -> None:
+        self._stream = stream
+        self._head = memoryview(bytearray(_HEAD_READ))
         self.requests = 0
         """How many requests were begun on it."""
         self.heard = False
@@ -149,15 +139,17 @@ class Connection:
             try:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 if proxy and via_proxy:
-                    _tunnel(cls(sock), origin, proxy, timeout)
+                    _tunnel(cls(PlainStream(sock)), origin, proxy, timeout)
                 if origin.scheme == "https":
-                    return cls(tls.wrap_socket(sock, server_hostname=origin.host))
+                    stream = TlsStream(sock, tls, origin.host)
+                    stream.handshake()
+                    return cls(stream)
                 if not ipaddress.ip_address(sock.getpeername()[0]).is_loopback:
                     raise httpx.ConnectError(f"{origin.host} is not this machine; use https://")
             except BaseException:
                 sock.close()
                 raise
-        return cls(sock)
+        return cls(PlainStream(sock))
 
     def send(self, head: bytes, pieces: Iterable[Piece], timeout: float | None) -> int:
         """Send the head and then each piece from where it lies; return the size of the body."""
@@ -166,7 +158,7 @@ class Connection:
         size = 0
         pending: bytes | None = head
         with mapped_errors("write"):
-            self._sock.settimeout(timeout)
+            self._stream.set_timeout(timeout)
             for piece in pieces:
                 view = memoryview(piece).cast("B")
                 size += len(view)
@@ -184,7 +176,7 @@ class Connection:
         """Return the head of the answer; octets of the body stay in ``parser.trailing_data``."""
         skipped = 0
         with mapped_errors("read"):
-            self._sock.settimeout(timeout)
+            self._stream.set_timeout(timeout)
             while skipped <= _MAX_INFORMATIONAL:
                 event = parser.next_event()
                 if isinstance(event, h11.Response):
@@ -192,11 +184,11 @@ class Connection:
                 if isinstance(event, h11.InformationalResponse):
                     skipped += 1
                     continue
-                data = self._sock.recv(_HEAD_READ)
-                if not data:
+                count = self._stream.receive_into(self._head)
+                if not count:
                     raise httpx.RemoteProtocolError("the relay closed the connection unanswered")
                 self.heard = True
-                parser.receive_data(data)
+                parser.receive_data(bytes(self._head[:count]))
         raise httpx.RemoteProtocolError("the relay sent too many interim answers")
 
     def last_words(self, parser: h11.Connection, timeout: float | None) -> h11.Response | None:
@@ -211,9 +203,9 @@ class Connection:
         """Fill *view*; raise httpx.RemoteProtocolError if the peer closes before it is full."""
         got = 0
         with mapped_errors("read"):
-            self._sock.settimeout(timeout)
+            self._stream.set_timeout(timeout)
             while got < len(view):
-                count = self._sock.recv_into(view[got:])
+                count = self._stream.receive_into(view[got:])
                 if not count:
                     raise httpx.RemoteProtocolError("the relay closed the connection mid-answer")
                 got += count
@@ -221,30 +213,25 @@ class Connection:
     def is_stale(self) -> bool:
         """Say whether an idle connection was closed, or spoken on, by the peer."""
         try:
-            if isinstance(self._sock, ssl.SSLSocket) and self._sock.pending():
-                return True
-            poll = select.poll()
-            poll.register(self._sock, select.POLLIN)
-            return bool(poll.poll(0))
+            return self._stream.has_input()
         except OSError:
             return True
 
     def abort(self) -> None:
         """Make whatever another thread does on the connection fail at once."""
         try:
-            # Not SSLSocket.shutdown: that takes TLS away under the other thread.
-            socket.socket.shutdown(self._sock, socket.SHUT_RDWR)
+            self._stream.abort()
         except OSError:
             return  # it was not connected any more, which is what was wanted
 
     def close(self) -> None:
         """Give the socket back."""
-        self._sock.close()
+        self._stream.close()
 
     def _send_all(self, view: memoryview) -> None:
         # Not sendall: its time limit is for all octets together, however slow the line.
         while view:
-            view = view[self._sock.send(view) :]
+            view = view[self._stream.send(view) :]
 
 
 class Body(httpx.SyncByteStream):

@@ -20,7 +20,8 @@ from typing import cast
 import h11
 import httpx
 
-from medshare.transport.connection import Body, Connection, Origin, Piece, Timeouts, client_tls
+from medshare.transport.connection import Body, Connection, Origin, Piece, Timeouts
+from medshare.transport.tls import client_tls
 
 MAX_CONNECTIONS = 8
 MAX_ANSWER = 32 * 1024 * 1024
