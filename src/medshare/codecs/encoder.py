@@ -18,7 +18,7 @@ from medshare.codecs.nifti import find_volumes
 from medshare.codecs.pixels import LEAST_BYTES, Find, find_pixels, first_file, tail_like
 from medshare.codecs.planes import Planes
 from medshare.codecs.probe import guess, resembles_rows
-from medshare.codecs.shapes import NARROW, SAMPLE_BYTES, UP, Predictor
+from medshare.codecs.shapes import NARROW, SAMPLE_BYTES, Predictor
 from medshare.codecs.table import MAX_RASTERS, Raster, Run
 
 _PIECE: Final = 1 << 13
@@ -103,10 +103,10 @@ class Encoder:
     ) -> tuple[Predictor, float]:
         """Return a predictor, and what it promises in proportion to plain Zstandard."""
         form, pitch = finds[0].form, min(finds[0].pitch, samples.size)
-        if effort is Effort.FASTEST:
-            return Predictor(UP, pitch), 0.5
         narrow = form in NARROW
-        predictor, bits = self._fitting.choose(samples, pitch, narrow=narrow)
+        light = effort is Effort.FASTEST
+        choose = self._fitting.choose_light if light else self._fitting.choose
+        predictor, bits = choose(samples, pitch, narrow=narrow)
         rival = self._rival(b"".join(_pieces(plain, finds)))
         return predictor, bits / (1 if narrow else 2) / rival
 

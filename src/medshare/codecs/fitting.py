@@ -17,6 +17,7 @@ from medshare.codecs.shapes import (
     LEAST_WIDTH,
     LEFT,
     PLANE,
+    RAW,
     UNITY,
     UP,
     Predictor,
@@ -44,11 +45,20 @@ class Fitting:
         self._prediction = Prediction(_MAX_SAMPLE)
         self._residuals = np.empty(_MAX_SAMPLE + _MAX_SAMPLE // 32 + 1, np.uint16)
 
+    def choose_light(
+        self, samples: Samples, pitch: int, *, narrow: bool
+    ) -> tuple[Predictor, float]:
+        """Return the predictor that is fastest both ways, and bits per sample it may need."""
+        base, cost = self._best_base(_windows(samples, pitch), narrow=narrow, among=(UP,))
+        return Predictor(base, pitch), cost
+
     def choose(self, samples: Samples, pitch: int, *, narrow: bool) -> tuple[Predictor, float]:
         """Return the best predictor for rows of `pitch`, and bits per sample it may need.
 
-        `samples` hold at least one row.
+        `samples` hold at least one row; `narrow` ones in rows of 1 may be best left alone.
         """
+        if narrow and pitch == 1:
+            return self._choose_alone(samples)
         windows = _windows(samples, pitch)
         offset = 0 if narrow else _offset_of(windows)
         np.subtract(windows, offset, out=windows)
@@ -65,10 +75,19 @@ class Fitting:
             return Predictor(base, pitch, offset, weights), smooth_cost
         return plain, cost
 
-    def _best_base(self, windows: Samples, *, narrow: bool) -> tuple[int, float]:
+    def _choose_alone(self, samples: Samples) -> tuple[Predictor, float]:
+        """Choose for bytes without rows between their own values and their differences."""
+        windows = _windows(samples, 1)
+        cost = raw_cost_of(windows)
+        base, left_cost = self._best_base(windows, narrow=True)
+        return (Predictor(RAW, 1), cost) if cost < left_cost else (Predictor(base, 1), left_cost)
+
+    def _best_base(
+        self, windows: Samples, *, narrow: bool, among: tuple[int, ...] = (LEFT, UP, PLANE)
+    ) -> tuple[int, float]:
         residuals = self._residuals[: windows.size]
         costs = {}
-        for base in (LEFT, UP, PLANE):
+        for base in among:
             how = Predictor(base, windows.shape[2])
             self._prediction.predict(windows.reshape(-1), how, residuals, narrow=narrow)
             costs[base] = cost_of(
@@ -148,6 +167,13 @@ def cost_of(residuals: Samples) -> float:
         return 16.0
     mean = np.add.reduce(whole, axis=1, dtype=np.float32) * (1 / _GROUP) + 1e-3
     return float((np.log2(mean + 1) + mean * np.log2(1 + 1 / mean)).mean())
+
+
+def raw_cost_of(values: NDArray[np.unsignedinteger]) -> float:
+    """Return the bits that a byte takes by the frequencies of all values, without context."""
+    counts = np.bincount(values.reshape(-1), minlength=1)
+    shares = counts[counts > 0] / values.size
+    return float(-(shares * np.log2(shares)).sum())
 
 
 def _weights(truth: Floats, taps: list[Floats], counts: tuple[int, ...]) -> tuple[int, ...]:

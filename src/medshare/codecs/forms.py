@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from medshare.codecs.arrays import Bytes, Samples
-from medshare.codecs.shapes import BE16, BYTES, RGB
+from medshare.codecs.shapes import BE16, BYTES, RGB, SAMPLE_BYTES, WORDS
 from medshare.codecs.table import Run
 
 
 def gather(plain: Bytes, runs: Sequence[Run], form: int, into: Samples) -> None:
     """Write the samples that lie in `runs`, one run after the other."""
-    if form == RGB:
-        _gather_colours(plain, runs, into)
+    if form in (RGB, WORDS):
+        _gather_parts(plain, runs, form, into)
         return
     done = 0
     target = into if form == BYTES else into.view(np.uint8)
@@ -26,8 +26,8 @@ def gather(plain: Bytes, runs: Sequence[Run], form: int, into: Samples) -> None:
 
 def scatter(samples: Samples, runs: Sequence[Run], form: int, into: Bytes) -> None:
     """Undo `gather`; `samples` are spent."""
-    if form == RGB:
-        _scatter_colours(samples, runs, into)
+    if form in (RGB, WORDS):
+        _scatter_parts(samples, runs, form, into)
         return
     if form == BE16:
         samples.byteswap(inplace=True)
@@ -39,27 +39,35 @@ def scatter(samples: Samples, runs: Sequence[Run], form: int, into: Bytes) -> No
         done += size
 
 
-def _gather_colours(plain: Bytes, runs: Sequence[Run], into: Samples) -> None:
-    """Write all greens, then red and blue as they differ from green, modulo 256."""
-    green, red, blue = into.reshape(3, -1)
+def _gather_parts(plain: Bytes, runs: Sequence[Run], form: int, into: Samples) -> None:
+    """Write all first bytes of pixels or words, then all second ones, and so on.
+
+    Of pixels, green comes first, then red and blue as they differ from green, modulo 256.
+    """
+    parts = into.reshape(SAMPLE_BYTES[form], -1)
     done = 0
     for run in runs:
-        pixels = plain[run.start : run.stop].reshape(-1, 3)
-        part = slice(done, done + len(pixels))
-        green[part] = pixels[:, 1]
-        np.subtract(pixels[:, 0], pixels[:, 1], out=red[part], dtype=np.uint8)
-        np.subtract(pixels[:, 2], pixels[:, 1], out=blue[part], dtype=np.uint8)
-        done += len(pixels)
+        items = plain[run.start : run.stop].reshape(-1, len(parts))
+        part = slice(done, done + len(items))
+        if form == RGB:
+            parts[0, part] = items[:, 1]
+            parts[1, part] = items[:, 0] - items[:, 1]
+            parts[2, part] = items[:, 2] - items[:, 1]
+        else:
+            parts[:, part] = items.T
+        done += len(items)
 
 
-def _scatter_colours(samples: Samples, runs: Sequence[Run], into: Bytes) -> None:
-    green, red, blue = samples.reshape(3, -1)
-    np.add(red, green, out=red)
-    np.add(blue, green, out=blue)
+def _scatter_parts(samples: Samples, runs: Sequence[Run], form: int, into: Bytes) -> None:
+    parts = samples.reshape(SAMPLE_BYTES[form], -1)
+    order: Sequence[int] = range(len(parts))
+    if form == RGB:
+        np.add(parts[1:], parts[0], out=parts[1:])
+        order = (1, 0, 2)
     done = 0
     for run in runs:
-        pixels = into[run.start : run.stop].reshape(-1, 3)
-        part = slice(done, done + len(pixels))
-        for column, colour in enumerate((red, green, blue)):
-            np.copyto(pixels[:, column], colour[part], casting="unsafe")
-        done += len(pixels)
+        items = into[run.start : run.stop].reshape(-1, len(parts))
+        part = slice(done, done + len(items))
+        for column, which in enumerate(order):
+            np.copyto(items[:, column], parts[which, part], casting="unsafe")
+        done += len(items)

@@ -5,16 +5,25 @@ import struct
 from typing import Final
 
 from medshare.codecs.pixels import LEAST_BYTES, Find
-from medshare.codecs.shapes import BE16, BYTES, LE16, RGB, SAMPLE_BYTES
+from medshare.codecs.shapes import BE16, BYTES, LE16, RGB, SAMPLE_BYTES, WORDS
 
 _MAGIC: Final = re.compile(rb"n\+([12])\0")
-# By data type: bytes, 16-bit integers signed and not, colours.
-_FORMS: Final = {2: BYTES, 256: BYTES, 4: LE16, 512: LE16, 128: RGB}
+# By data type: bytes, 16-bit integers, colours, 32-bit integers and reals.
+_FORMS: Final = {
+    2: BYTES,
+    256: BYTES,
+    4: LE16,
+    512: LE16,
+    128: RGB,
+    8: WORDS,
+    768: WORDS,
+    16: WORDS,
+}
 _MAX_DIMENSIONS: Final = 7
 
 
 def find_volumes(chunk: memoryview) -> list[Find]:
-    """Return the volumes of 8- and 16-bit samples whose header lies in the chunk."""
+    """Return the volumes of 8 to 32 bits a sample whose header lies in the chunk."""
     finds: list[Find] = []
     for match in _MAGIC.finditer(chunk):
         found = _volume(chunk, match.start(), second=match[1] == b"2")
@@ -63,4 +72,5 @@ def _find(
         size *= dimension
     size = min(size, len(chunk) - start)
     size -= size % SAMPLE_BYTES[form]
-    return Find(form, dimensions[0], start, start + size) if size >= LEAST_BYTES else None
+    pitch = 1 if form == WORDS else dimensions[0]
+    return Find(form, pitch, start, start + size) if size >= LEAST_BYTES else None

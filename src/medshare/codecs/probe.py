@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medshare.codecs.arrays import Bytes, Samples
-from medshare.codecs.fitting import cost_of
+from medshare.codecs.fitting import cost_of, raw_cost_of
 from medshare.codecs.pixels import Find
-from medshare.codecs.shapes import BE16, BYTES, LE16, NARROW, RGB, SAMPLE_BYTES
+from medshare.codecs.shapes import BE16, BYTES, LE16, NARROW, RGB, SAMPLE_BYTES, WORDS
 
 LEAST_BYTES: Final = 1 << 14
 
@@ -22,10 +22,11 @@ _WINDOWS: Final = 16
 _WINDOW: Final = 4096
 _ALIGNMENT: Final = 24  # a multiple of every stride in bytes
 # Forms and distances, in samples, to the value that resembles one most: an image or a
-# single channel, two and twelve interleaved channels, pixels of three and four bytes.
+# single channel, two and twelve interleaved channels, pixels of three and four bytes;
+# words of four bytes resemble nothing, but their first bytes are often alike.
 _GUESSES: Final = (
     *((LE16, 1), (LE16, 2), (LE16, 12), (BE16, 1)),
-    *((BYTES, 1), (BYTES, 4), (RGB, 1)),
+    *((BYTES, 1), (BYTES, 4), (RGB, 1), (WORDS, 1)),
 )
 _WORTH_A_LOOK: Final = 1.4
 _STRETCH: Final = 1 << 14
@@ -56,7 +57,7 @@ def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
     form, stride, phase = best
     size = chunk.size - phase
     stop = chunk.size - size % SAMPLE_BYTES[form]
-    if stride == 1:
+    if stride == 1 and form != WORDS:
         stride = pitch_of(_stretches(chunk[phase:stop], form)) or 1
     return Find(form, stride, phase, stop)
 
@@ -120,6 +121,9 @@ def _cost(windows: Bytes, form: int, stride: int) -> float:
         green = pixels[:, :, 1]
         planes = (green, pixels[:, :, 0] - green, pixels[:, :, 2] - green)
         return sum(_cost(plane, BYTES, 1) for plane in planes) / 3
+    if form == WORDS:
+        words = windows[:, : windows.shape[1] // 4 * 4].reshape(-1, 4)
+        return sum(raw_cost_of(words[:, place]) for place in range(4)) / 4
     if form == BYTES:
         signed = (windows[:, stride:] - windows[:, :-stride]).view(np.int8).astype(np.int16)
         return cost_of(_folded(signed))

@@ -12,8 +12,9 @@ LE16: Final = 0
 BE16: Final = 1
 BYTES: Final = 2
 RGB: Final = 3
-SAMPLE_BYTES: Final = {LE16: 2, BE16: 2, BYTES: 1, RGB: 3}
-NARROW: Final = (BYTES, RGB)
+WORDS: Final = 4
+SAMPLE_BYTES: Final = {LE16: 2, BE16: 2, BYTES: 1, RGB: 3, WORDS: 4}
+NARROW: Final = (BYTES, RGB, WORDS)
 
 # How a sample is predicted plainly: not, from the one before, from a row above, from both.
 RAW: Final = 0
