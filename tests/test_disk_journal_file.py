@@ -83,7 +83,11 @@ def test_a_flipped_bit_ends_the_journal_before_it(tmp_path: Path) -> None:
         assert len(read(path)) < 3
 
 
-@pytest.mark.parametrize("tail", [bytes(1), bytes(4096), b"\xff" * 4096, os.urandom(500)])
+@pytest.mark.parametrize(
+    "tail",
+    [bytes(1), bytes(4096), b"\xff" * 4096, bytes(range(256)) * 2],
+    ids=["zero", "zeros", "ones", "all-values"],
+)
 def test_garbage_behind_the_records_is_cut_away(tmp_path: Path, tail: bytes) -> None:
     """Blocks of zeros or noise, as a power cut leaves them, are no records."""
     path = tmp_path / "j"
