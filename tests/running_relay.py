@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from medshare.ids import StationId
+from medshare.ids import ParcelId, StationId
 from medshare.relay.admission import Names
 from medshare.relay.app import RelayApp
 from medshare.relay.enrolment import Stations
@@ -20,6 +20,7 @@ from medshare.relay.settings import Limits
 from medshare.suites.base import Signer
 from medshare.transport.relay import RelayTransport
 from medshare.trust.card import Card
+from medshare.wire.routes import chunk_name
 from tests.builder import Identity
 from tests.running_server import Certificate
 
@@ -56,11 +57,22 @@ class Relay:
     data: Path
     service: Service
     files: Certificate | None
+    transports: ExitStack
 
     def transport(self, identity: Identity) -> RelayTransport:
-        """Return the relay as *identity* sees it."""
+        """Return the relay as *identity* sees it, until the relay ends."""
         ca_file = self.files.ca if self.files else None
-        return RelayTransport(self.url, requester(identity), ca_file=ca_file)
+        made = RelayTransport(self.url, requester(identity), ca_file=ca_file)
+        self.transports.callback(made.close)
+        return made
+
+    def folder(self, parcel: ParcelId) -> Path:
+        """Return where the relay keeps a parcel."""
+        return self.data / "parcels" / parcel.hex()
+
+    def chunk(self, parcel: ParcelId, index: int) -> Path:
+        """Return where the relay keeps a chunk."""
+        return self.folder(parcel) / "chunks" / chunk_name(index)
 
 
 @contextmanager
@@ -97,7 +109,8 @@ def running_relay(
         thread.start()
         assert begun.wait(PATIENCE)
         try:
-            yield Relay(url, data, service, files)
+            with ExitStack() as transports:
+                yield Relay(url, data, service, files, transports)
         finally:
             loop, stop = ready[0]
             loop.call_soon_threadsafe(stop.set)

@@ -16,6 +16,7 @@ from medshare.envelope import MAX_ENVELOPE_SIZE, ChunkVerifier, Envelope, parse_
 from medshare.errors import (
     AccessDeniedError,
     FormatError,
+    IntegrityError,
     NotFoundError,
     RelayRefusedError,
     StorageError,
@@ -168,7 +169,7 @@ class Parcels:
         """
         envelope = parse_envelope(data)
         if envelope.parcel != parcel:
-            raise FormatError("the envelope is that of another parcel")
+            raise IntegrityError("the envelope is that of another parcel")
         if envelope.sender != asker.station:
             raise AccessDeniedError("a parcel is announced by its sender")
         if not asker.card.knows_signing_keys(envelope.sender_keys):

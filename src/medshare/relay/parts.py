@@ -28,6 +28,23 @@ MANIFEST: Final = "manifest"
 SEAL: Final = "seal"
 
 
+def check_chunk(entry: Entry, index: int, passing: Passing) -> ChunkRecord:
+    """Return the record of what has passed once it is proved to be chunk *index*.
+
+    Raises IntegrityError or SignatureError.
+    """
+    try:
+        return entry.verifier.check_parts(
+            index,
+            passing.head[:HEADER_SIZE],
+            size=passing.size,
+            digest=passing.digest,
+            signature=passing.tail,
+        )
+    except FormatError as error:
+        raise IntegrityError(error.message) from error
+
+
 class Upload:
     """A part that is arriving; its room is reserved until `close`."""
 
@@ -123,7 +140,7 @@ class Parts:
         if index >= entry.envelope.chunk_count:
             raise IntegrityError(f"chunk {index} lies beyond the end of its parcel")
         if not HEADER_SIZE + SIGNATURE_SIZE < size <= entry.verifier.max_size:
-            raise FormatError("a sealed chunk of this length cannot be of this parcel")
+            raise IntegrityError("a sealed chunk of this length cannot be of this parcel")
         return Upload(self._parcels, entry, entry.folder.chunks, size, tail=SIGNATURE_SIZE)
 
     def finish_chunk(self, entry: Entry, index: int, upload: Upload, digest: bytes) -> bool:
@@ -133,13 +150,7 @@ class Parts:
         another one has this place.
         """
         passing = upload.checked(digest)
-        record = entry.verifier.check_parts(
-            index,
-            passing.head[:HEADER_SIZE],
-            size=passing.size,
-            digest=passing.digest,
-            signature=passing.tail,
-        )
+        record = check_chunk(entry, index, passing)
         with self._parcels.lock(entry.id, index):
             before = self._require_free(entry, record)
             there = before.size if before is not None and before.held else 0

@@ -22,6 +22,7 @@ from medshare.relay.database import Change, ChunkRow, Database, ParcelRow
 from medshare.relay.files import read_back
 from medshare.relay.folder import DataFolder, ParcelPaths, is_temporary
 from medshare.relay.parcels import Entry, Parcels, recipients_of
+from medshare.relay.parts import check_chunk
 from medshare.seal import MAX_SEAL_SIZE, parse_seal
 from medshare.wire.routes import chunk_name
 
@@ -154,13 +155,7 @@ class _Settlement:
         if found is None or found.size <= HEADER_SIZE + SIGNATURE_SIZE:
             return False
         try:
-            record = self._entry.verifier.check_parts(
-                index,
-                found.head[:HEADER_SIZE],
-                size=found.size,
-                digest=found.digest,
-                signature=found.tail,
-            )
+            record = check_chunk(self._entry, index, found)
         except MedshareError:
             return False
         if row is not None and self._row.seal is not None and row.digest != record.digest:
