@@ -182,9 +182,9 @@ def report(error: BaseException, words: Sequence[str]) -> int:
     if _wants_json(words):
         _write_json(failure, code, hint)
     else:
-        click.echo(f"medshare: error: {visible(failure.message, limit=2000)}", err=True)
+        _write_line("error", "red", failure.message)
         if hint:
-            click.echo(f"medshare: hint: {visible(hint, limit=2000)}", err=True)
+            _write_line("hint", "cyan", hint)
     if _wants_traceback(words):
         _write_traceback(error)
     return code
@@ -228,6 +228,23 @@ def _origin(error: BaseException) -> str:
             place = f"{module} line {trace.tb_lineno}"
         trace = trace.tb_next
     return place
+
+
+def _write_line(kind: str, colour: str, sentence: str) -> None:
+    """Write `medshare: error: …` to stderr; for a person, coloured and folded between words."""
+    prefix = f"medshare: {kind}:"
+    line = f"{prefix} {visible(sentence, limit=2000)}"
+    if sys.stderr.isatty():
+        import shutil
+        import textwrap
+
+        width = shutil.get_terminal_size().columns
+        line = textwrap.fill(
+            line, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        if not os.environ.get("NO_COLOR"):
+            line = line.replace(prefix, click.style(prefix, fg=colour, bold=True), 1)
+    click.echo(line, err=True)
 
 
 def _write_json(failure: MedshareError, code: int, hint: str | None) -> None:

@@ -95,14 +95,18 @@ class Story:
     def _meet(self) -> None:
         self._act("1", "Two hospitals and a relay meet")
         self._remark(f"a relay runs at {self._relay.url}; it holds no key that opens anything")
+        self._run(self._a, "init", "--name", "hospital-a")
+        self._run(self._b, "init", "--name", "hospital-b", quiet=True)
+        self._remark("each gives its public card to the other and to the relay")
         for place in (self._a, self._b):
-            self._run(place, "init", "--name", place.name)
-            self._run(place, "card", "export", "--output", f"../{place.name}.card")
+            self._run(place, "card", "export", "--output", f"../{place.name}.card", silent=True)
         self._remark("each imports the other's card; in earnest, compare fingerprints by telephone")
         self._run(self._a, "card", "import", "../hospital-b.card", "--yes", quiet=True)
         self._run(self._b, "card", "import", "../hospital-a.card", "--yes", quiet=True)
         for card in ("../hospital-a.card", "../hospital-b.card"):
-            self._run(self._relay.place, "relay", "enroll", card, "--data", "data", "--yes")
+            self._run(
+                self._relay.place, "relay", "enroll", card, "--data", "data", "--yes", quiet=True
+            )
 
     def _deliver(self) -> str:
         """Send, receive, verify; return the parcel's id."""
@@ -194,21 +198,32 @@ class Story:
         style = "bold red" if bad else "italic dim"
         self._console.print(Text(f"  {remark}", style=style))
 
-    def _run(self, place: "Place", *words: str, expect: int = 0, quiet: bool = False) -> None:
-        """Show a command, run it, and see that it ends as it should."""
+    def _run(
+        self,
+        place: "Place",
+        *words: str,
+        expect: int = 0,
+        quiet: bool = False,
+        silent: bool = False,
+    ) -> None:
+        """Show a command, run it, and see that it ends as it should.
+
+        *quiet* asks the command to say nothing; one that is *silent* has nothing to say.
+        """
         from rich.text import Text
 
-        shown = shlex.join(["medshare", *words])
+        asked = [*words, "--quiet"] if quiet else list(words)
+        shown = shlex.join(["medshare", *asked])
         prompt = Text.assemble((f"{place.name}$ ", "bold cyan"), (shown, "bold"))
         self._console.print(prompt, soft_wrap=True)
-        code = place.run([*words, "--quiet"] if quiet else list(words))
+        code = place.run(asked)
         if code == 130:
             raise KeyboardInterrupt
         if code != expect:
             raise MedshareError(f"a step of the demo ended with {code} instead of {expect}")
         if code:
             self._console.print(Text(f"exit code {code}", style="bold red"))
-        if not quiet:
+        if not (quiet or silent):
             self._console.print()
 
     def _require_same(self, folder: str) -> None:

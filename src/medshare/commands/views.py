@@ -63,11 +63,10 @@ def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], ro
         line = headline("✓", GOOD, f"delivered: signed receipt of {to} names all {amount}")
         following = f"medshare receipt {result.parcel.hex()[:12]}"
     else:
-        where = text.visible(route)
-        line = headline("●", OPEN, f"sealed, not yet received: {amount} for {away} at {where}")
+        line = headline("●", OPEN, f"sealed, not yet received by {away}: {amount}")
         following = "the same command with --wait, to be told when it has arrived"
-    rows = [("parcel", result.parcel.hex()), ("moved", _moved(result)), ("next", following)]
-    return Group(line, facts(rows))
+    rows = [("parcel", result.parcel.hex()), ("by", text.visible(route))]
+    return Group(line, facts([*rows, ("moved", _moved(result)), ("next", following)]))
 
 
 def received(result: ReceiveResult) -> Group:
@@ -77,7 +76,7 @@ def received(result: ReceiveResult) -> Group:
     name = text.visible(sender.name)
     trusted = f", trusted since {text.moment(sender.trusted_at)}" if sender.trusted_at else ""
     return Group(
-        headline("✓", GOOD, f"received {amount} from {name}: all signatures and hashes are right"),
+        headline("✓", GOOD, f"received {amount} from {name}, every byte verified"),
         facts(
             [
                 ("parcel", result.parcel.hex()),
