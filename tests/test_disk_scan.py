@@ -251,6 +251,34 @@ def test_missing_and_unreadable_sources_are_storage_errors(
         found(tmp_path / "s")
 
 
+def test_bounds_of_the_format_hold_for_what_is_listed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """More files, or a larger one, than a parcel carries: refused, with what to do."""
+    make(tmp_path, "s/1", "s/2", "s/3")
+    monkeypatch.setattr("medshare.disk.scan.MAX_FILES", 2)
+    with pytest.raises(UsageError, match="more than 2 files"):
+        found(tmp_path / "s")
+    os.truncate(tmp_path / "s/1", 1000)
+    monkeypatch.setattr("medshare.disk.scan.MAX_FILE_SIZE", 999)
+    with pytest.raises(UsageError, match="s/1 is larger"):
+        found(tmp_path / "s")
+
+
+def test_a_folder_that_cannot_be_listed_is_a_storage_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is named."""
+    make(tmp_path, "s/1")
+
+    def refuse(_: int) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(StorageError, match="/s: permission denied"):
+        found(tmp_path / "s")
+
+
 def test_a_folder_exchanged_for_a_link_is_not_entered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,7 +173,7 @@ class _Walk:
         readable = os.access(location if folder is None else name, os.R_OK, dir_fd=folder)
         if not readable:
             raise StorageError(f"could not read {shown(location)}: permission denied")
-        if len(self._names) == MAX_FILES:
+        if len(self._names) >= MAX_FILES:
             raise UsageError(
                 f"more than {MAX_FILES} files do not fit into one parcel",
                 hint="send the folders one by one",
