@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -239,6 +240,16 @@ def test_a_program_gets_every_event_as_documented(event: Event) -> None:
     section = page.partition(f"### `{record['event']}`")[2].partition("### ")[0]
     documented = {row.split("`")[1] for row in section.splitlines() if row.startswith("| `")}
     assert documented == record.keys() - {"event"}
+
+
+def test_every_record_has_its_section() -> None:
+    """Each `"event": "…"` in the source has a heading in docs/json-events.md."""
+    page = (ROOT / "docs" / "json-events.md").read_text(encoding="utf-8")
+    headings = " ".join(line for line in page.splitlines() if line.startswith("### "))
+    sources = [file.read_text("utf-8") for file in (ROOT / "src").rglob("*.py")]
+    named = {name for code in sources for name in re.findall(r'"?event"?[:=] ?"(\w+)"', code)}
+    assert len(named) > 10
+    assert {name for name in named if f"`{name}`" not in headings} == set()
 
 
 def test_no_kind_of_event_was_forgotten() -> None:

@@ -111,6 +111,7 @@ class LiveOutput(Output):
 
     def result(self, record: Record, view: View) -> None:  # noqa: ARG002  # for programs
         """Print what *view* returns: with colours to a terminal, as plain lines to a file."""
+        self._live.stop()
         out = console()
         if out.is_terminal:
             out.print(view())

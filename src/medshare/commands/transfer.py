@@ -61,20 +61,25 @@ class Patience(click.ParamType[float]):
         return float(Span().convert(written, param, ctx))
 
 
+def with_time(args: Sequence[str]) -> list[str]:
+    """Return *args* with `forever` after each `--wait` that no time follows."""
+    end = args.index("--") if "--" in args else len(args)
+    whole: list[str] = []
+    for at, word in enumerate(args):
+        whole.append(word)
+        if word == "--wait" and at < end:
+            following = args[at + 1] if at + 1 < end else ""
+            if not _TIME.fullmatch(following):
+                whole.append(_FOREVER)
+    return whole
+
+
 class Waitable(click.Command):
     """A command whose `--wait` may stand alone: then it waits for ever."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Complete a lone `--wait`, so that the path after it is not taken for a time."""
-        end = args.index("--") if "--" in args else len(args)
-        whole: list[str] = []
-        for at, word in enumerate(args):
-            whole.append(word)
-            if word == "--wait" and at < end:
-                following = args[at + 1 : at + 2]
-                if not (following and at + 1 < end and _TIME.fullmatch(following[0])):
-                    whole.append(_FOREVER)
-        return super().parse_args(ctx, whole)
+        return super().parse_args(ctx, with_time(args))
 
 
 @click.command(
