@@ -1,6 +1,6 @@
 """The head of a PLANES chunk: what was found where, and how long each part is.
 
-Layout in docs/codecs.md, "Head".  Parsing refuses whatever the encoder would not write,
+Layout in docs/codecs.md §2.2.  Parsing refuses whatever the encoder would not write,
 before anything is allocated for it.
 """
 
@@ -23,9 +23,9 @@ MAX_RASTERS: Final = 16
 MAX_RUNS: Final = 0xFFFF
 FRAMES: Final = 7  # of a raster: tile widths, then the streams
 
-_HEAD: Final = struct.Struct("<BBHII")
-_RASTER: Final = struct.Struct(f"<BBHI{WEIGHTS}bBx{FRAMES}I")
-_RUN: Final = struct.Struct("<BII")
+_HEAD: Final = struct.Struct(">BBHII")
+_RASTER: Final = struct.Struct(f">BBHI{WEIGHTS}bBx{FRAMES}I")
+_RUN: Final = struct.Struct(">BII")
 RUN_SIZE: Final = _RUN.size
 
 
