@@ -222,7 +222,7 @@ def read_envelope(data: bytes) -> Any:
     need(re.fullmatch("[a-z0-9-]{1,32}", value["tier"]), "format", "tier")
     within(value["chunk_size"], 1024, 16 * MIB)
     within(value["chunk_count"], 0, 131072)
-    within(value["manifest_size"], 1, 16 * MIB)
+    within(value["manifest_size"], 1, 8 * MIB)
     name, key = pair_of(value["chunk_key"], 4096)
     need(name == "ed25519" and len(key) == 32, "format", "chunk key")
     stanzas(value["recipients"])

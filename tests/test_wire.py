@@ -317,6 +317,7 @@ def test_the_page_lists_every_request(route: routes.Route) -> None:
         0: "",
         1 << 20: "1 MiB",
         4 << 20: "4 MiB",
+        8 << 20: "8 MiB",
         16 << 20: "16 MiB",
         32 << 20: "32 MiB",
     }

@@ -32,7 +32,7 @@ from medshare.suites.signatures import Verifier, require_identity_set
 LABEL: Final = "medshare/1 envelope"
 MAX_RECIPIENTS: Final = 64
 MAX_ENVELOPE_SIZE: Final = 1 << 20
-MAX_SEALED_MANIFEST: Final = 16 * 1024 * 1024
+MAX_SEALED_MANIFEST: Final = 8 * 1024 * 1024
 _MAX_ITEMS: Final = 4096
 _MAX_WRAPPED: Final = 4096
 _TIER: Final = re.compile(r"[a-z0-9-]{1,32}")

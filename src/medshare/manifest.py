@@ -63,7 +63,7 @@ class Manifest:
         """Return the deterministic encoding; raise FormatError for what no reader would accept."""
         _check(self)
         files: list[canonical.Value] = [[e.path, e.size, e.modified_ns] for e in self.files]
-        return canonical.encode(
+        data = canonical.encode(
             {
                 "critical": {},
                 "extra": self.extra,
@@ -72,6 +72,9 @@ class Manifest:
                 "note": self.note,
             }
         )
+        if len(data) > MAX_MANIFEST_SIZE:
+            raise LimitError("the list of files is too long for one parcel")
+        return data
 
 
 def parse_manifest(data: bytes) -> Manifest:

@@ -19,7 +19,9 @@ from medshare.suites.base import PublicKey, Signer
 from medshare.suites.signatures import require_identity_set
 
 LABEL: Final = "medshare/1 receipt"
-MAX_RECEIPT_SIZE: Final = MAX_MANIFEST_SIZE
+MAX_RECEIPT_SIZE: Final = MAX_MANIFEST_SIZE + 64 * MAX_FILES
+"""Whatever manifest may be written, its receipt may be as well."""
+MAX_SEALED_RECEIPT: Final = 16 * 1024 * 1024
 _MAX_ITEMS: Final = 4 * MAX_FILES + 4096
 _WHAT: Final = "the receipt"
 

@@ -16,7 +16,7 @@ from medshare.envelope import MAX_SEALED_MANIFEST, Envelope, Stanza, check_seale
 from medshare.errors import FormatError, IntegrityError, LimitError, NoIdentityMatchError
 from medshare.ids import ParcelId, StationId
 from medshare.manifest import MAX_MANIFEST_SIZE, Manifest, parse_manifest
-from medshare.receipt import MAX_RECEIPT_SIZE
+from medshare.receipt import MAX_RECEIPT_SIZE, MAX_SEALED_RECEIPT
 from medshare.suites.base import (
     KEY_ID_SIZE,
     KEY_SIZE,
@@ -33,7 +33,6 @@ from medshare.suites.kem import wrap
 _WRAP: Final = b"medshare/1 wrap\x00"
 _CHUNK_SIGNER: Final = b"medshare/1 chunk signer\x00"
 MANIFEST_LEVEL: Final = 3
-MAX_SEALED_RECEIPT: Final = MAX_SEALED_MANIFEST
 
 
 @dataclass(frozen=True, slots=True, repr=False)
