@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, TypeVar, overload
 
 from medshare.chunk import max_sealed_size
 from medshare.digest import Digest
@@ -19,7 +19,7 @@ from medshare.disk.readback import FolderReader
 from medshare.envelope import ChunkVerifier, Envelope, check_sealed_manifest, parse_envelope
 from medshare.errors import MedshareError
 from medshare.ids import ParcelId, StationId
-from medshare.receipt import ReceivedFile, Receipt
+from medshare.receipt import Receipt, ReceivedFile
 from medshare.seal import Seal, parse_seal
 from medshare.sharing.events import OnEvent, Phase, Planned, ignore
 from medshare.sharing.workers import Meter
@@ -63,6 +63,26 @@ class FolderReport:
     """Files in the folder that the receipt does not name."""
 
 
+@overload
+def verify(folder: Path, *, on_event: OnEvent = ignore) -> ParcelReport: ...
+
+
+@overload
+def verify(folder: Path, receipt: Receipt, *, on_event: OnEvent = ignore) -> FolderReport: ...
+
+
+def verify(
+    folder: Path, receipt: Receipt | None = None, *, on_event: OnEvent = ignore
+) -> ParcelReport | FolderReport:
+    """Check a sealed parcel without any key or, given its *receipt*, a received folder.
+
+    See `verify_parcel` and `verify_folder`.
+    """
+    if receipt is None:
+        return verify_parcel(folder, on_event=on_event)
+    return verify_folder(folder, receipt, on_event=on_event)
+
+
 def verify_parcel(folder: Path, *, on_event: OnEvent = ignore) -> ParcelReport:
     """Check a sealed parcel without any key: signatures, digests, completeness.
 
@@ -78,9 +98,8 @@ def verify_parcel(folder: Path, *, on_event: OnEvent = ignore) -> ParcelReport:
     meter.begin(total_chunks=envelope.chunk_count, total_bytes=0, chunks=0, plain_bytes=0)
     meter.tell(_planned(envelope, folder))
     check = _ChunkCheck(parcel, envelope, seal, meter)
-    for fault in _in_parallel(check, range(envelope.chunk_count)):
-        if fault is not None:
-            faults.append(fault)
+    found = _in_parallel(check, range(envelope.chunk_count))
+    faults.extend(fault for fault in found if fault is not None)
     return ParcelReport(
         parcel=envelope.parcel,
         sender=envelope.sender,
@@ -142,9 +161,7 @@ class _ChunkCheck:
         return None
 
 
-def verify_folder(
-    folder: Path, receipt: Receipt, *, on_event: OnEvent = ignore
-) -> FolderReport:
+def verify_folder(folder: Path, receipt: Receipt, *, on_event: OnEvent = ignore) -> FolderReport:
     """Check that every file which *receipt* names is in *folder*, unchanged.
 
     The receipt's signatures are checked when it is loaded; whose they are, the caller
@@ -153,9 +170,7 @@ def verify_folder(
     meter = Meter(receipt.parcel, on_event)
     meter.tell(Phase(receipt.parcel, "checking"))
     total = sum(file.size for file in receipt.files)
-    meter.begin(
-        total_chunks=len(receipt.files), total_bytes=total, chunks=0, plain_bytes=0
-    )
+    meter.begin(total_chunks=len(receipt.files), total_bytes=total, chunks=0, plain_bytes=0)
     with FolderReader(folder) as reader:
         check = _FileCheck(reader, receipt, meter)
         faults = [one for one in _in_parallel(check, receipt.files) if one is not None]
