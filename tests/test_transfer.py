@@ -97,6 +97,13 @@ def test_patience_ends() -> None:
     assert patience.exhausted(since_success=10)
 
 
+def test_a_far_side_that_never_answered_is_given_up_sooner() -> None:
+    """Before the first answer, patience is short: the address may be wrong."""
+    patience = Patience(give_up_after=300, first_contact=30)
+    assert patience.exhausted(since_success=30, answered=False)
+    assert not patience.exhausted(since_success=30, answered=True)
+
+
 def test_damage_escalates_and_an_intact_arrival_forgives() -> None:
     """Damaged twice: ask for a replacement; four times: hopeless; intact: forgotten."""
     report = DamageReport()

@@ -87,6 +87,8 @@ class Patience:
     """How long to go on trying while nothing succeeds, in seconds."""
 
     give_up_after: float = 300.0
+    first_contact: float = 30.0
+    """The same, while the far side has not answered even once: it may not be there at all."""
 
     def delay(self, attempt: int, *, jitter: float) -> float:
         """Return the pause before try *attempt* + 1; *jitter* is uniform in [0, 1).
@@ -97,9 +99,10 @@ class Patience:
         ceiling = min(MAX_DELAY, BASE_DELAY * (1 << min(attempt, 16)))
         return BASE_DELAY / 2 + ceiling * jitter
 
-    def exhausted(self, *, since_success: float) -> bool:
-        """Tell whether it is time to give up."""
-        return since_success >= self.give_up_after
+    def exhausted(self, *, since_success: float, answered: bool = True) -> bool:
+        """Tell whether it is time to give up; *answered*: whether anything ever succeeded."""
+        limit = self.give_up_after if answered else min(self.first_contact, self.give_up_after)
+        return since_success >= limit
 
 
 class DamageReport:

@@ -34,6 +34,7 @@ class Meter:
         self.total_bytes = self.plain_bytes = 0
         self.wire_bytes = self.moved_plain_bytes = self.moved_chunks = 0
         self.last_success = self.last_moved = time.monotonic()
+        self.answered = False
 
     def tell(self, event: object) -> None:
         """Pass *event* to the listener."""
@@ -48,6 +49,7 @@ class Meter:
 
     def alive(self) -> None:
         """Note that the far side answered, though no chunk moved."""
+        self.answered = True
         self.last_success = time.monotonic()
 
     def moved(self, *, plain: int, wire: int) -> None:
@@ -149,7 +151,10 @@ class Crew:
                 result = action()
             except MedshareError as error:
                 since = time.monotonic() - max(self._meter.last_success, started)
-                if not error.retryable or self._patience.exhausted(since_success=since):
+                tired = self._patience.exhausted(
+                    since_success=since, answered=self._meter.answered
+                )
+                if tired or not error.retryable:
                     raise
                 attempt += 1
                 delay = self._patience.delay(attempt, jitter=_JITTER.random())
