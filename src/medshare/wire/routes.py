@@ -4,12 +4,12 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
+from medshare import receipt
 from medshare.chunk import max_sealed_size
 from medshare.chunking import MAX_CHUNK_SIZE, MAX_CHUNKS
 from medshare.envelope import MAX_ENVELOPE_SIZE, MAX_SEALED_MANIFEST
 from medshare.errors import RelayRefusedError
 from medshare.ids import ParcelId, StationId, parcel_id_from_text, station_id_from_text
-from medshare.receipt import MAX_SEALED_RECEIPT
 from medshare.seal import MAX_SEAL_SIZE
 from medshare.wire import problems
 
@@ -17,6 +17,7 @@ OCTETS: Final = "application/octet-stream"
 CBOR: Final = "application/cbor"
 
 MAX_SEALED_CHUNK: Final = max_sealed_size(MAX_CHUNK_SIZE)
+MAX_SEALED_RECEIPT: Final = receipt.MAX_SEALED_RECEIPT
 MAX_CARD_BODY: Final = 1 << 20
 MAX_WANTED: Final = 64
 """Chunks that one request may ask for again: the relay reads and hashes each of them."""
