@@ -25,6 +25,9 @@ _PIECE: Final = 1 << 13
 _PIECES: Final = 4
 # A raster is dropped when Zstandard alone promises clearly fewer bytes, and the chunk is
 # encoded both ways when the promise is close.
+_SOON_DONE: Final = 1 << 18
+_TELLING: Final = 8
+_FEW: Final = 32
 _HOPELESS: Final = 1.1
 _DOUBTFUL: Final = 0.8
 
@@ -51,14 +54,14 @@ class Encoder:
         rasters: list[Raster] = []
         frames: list[list[bytes]] = []
         runs: list[Run] = []
-        doubtful = False
+        doubtful = len(plain) < _SOON_DONE
         for finds in _groups(self._finds(plain, chunk), self._planes.max_samples):
             own = [Run(len(rasters), find.start, find.stop) for find in finds]
             samples = self._planes.gather(chunk, finds[0].form, own)
             predictor, hope = self._examine(plain, finds, samples, effort)
             if hope > _HOPELESS:
                 continue
-            doubtful |= hope > _DOUBTFUL
+            doubtful |= hope > _DOUBTFUL or _repeats(samples, finds[0].pitch)
             raster = Raster(finds[0].form, predictor)
             frames.append(self._planes.encode_samples(raster, samples))
             rasters.append(raster)
@@ -67,7 +70,7 @@ class Encoder:
             return None
         runs.sort(key=lambda run: run.start)
         parts = self._planes.assemble(plain, rasters, runs, frames, effort.level)
-        return Plan(parts, doubtful or _repeats(plain, runs))
+        return Plan(parts, doubtful)
 
     def _finds(self, plain: memoryview, chunk: Bytes) -> list[Find]:
         """Return what the headers in view tell, or else a guess."""
@@ -118,7 +121,8 @@ def _groups(finds: Sequence[Find], max_samples: int) -> list[list[Find]]:
     for find in finds:
         per_byte = 1 if find.form in NARROW else 2
         step = find.pitch * SAMPLE_BYTES[find.form]
-        room = max(step, max_samples * per_byte // step * step)
+        most = max_samples * per_byte
+        room = most // step * step or most // SAMPLE_BYTES[find.form] * SAMPLE_BYTES[find.form]
         for start in range(find.start, find.stop, room):
             part = replace(find, start=start, stop=min(start + room, find.stop))
             kind, size = (find.form, find.pitch), part.stop - part.start
@@ -147,8 +151,16 @@ def _pieces(plain: memoryview, finds: Sequence[Find]) -> Iterator[memoryview]:
         done += size
 
 
-def _repeats(plain: memoryview, runs: Sequence[Run]) -> bool:
-    """Tell whether many runs start like another one, which only Zstandard would notice."""
-    starts = [bytes(plain[run.start : run.stop][_PIECE : _PIECE + 256]) for run in runs]
-    telling = [start for start in starts if len(set(start)) > 8]
-    return len(telling) > 3 and len(set(telling)) <= len(telling) // 2
+def _repeats(samples: Samples, pitch: int) -> bool:
+    """Tell whether many rows occur more than once, which only Zstandard would notice.
+
+    Rows are picked by what they hold, so that both of two equal rows are.
+    """
+    rows, middle = samples.size // pitch, pitch // 2
+    if middle < _TELLING:
+        return False
+    grid = samples[: rows * pitch].reshape(rows, pitch)
+    picked = grid[grid[:, middle] % 8 == 3, middle - _TELLING : middle + _TELLING]
+    picked = picked[picked.max(axis=1) != picked.min(axis=1)] if len(picked) else picked
+    distinct = {row.tobytes() for row in picked}
+    return len(picked) > _FEW and len(distinct) < 0.75 * len(picked)
