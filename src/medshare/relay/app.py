@@ -21,7 +21,9 @@ from typing import Final
 
 from medshare.errors import (
     AccessDeniedError,
+    AuthenticityError,
     FormatError,
+    IntegrityError,
     MedshareError,
     RelayRefusedError,
     RelayUnavailableError,
@@ -121,6 +123,8 @@ class RelayApp:
                 raise error
             await self._use_up(self._admission.admit(scope, now=self._now(), newer=card))
             await self._service.run(self._service.stations.enroll, card)
+        except (FormatError, AuthenticityError, IntegrityError):
+            raise error from None  # an anonymous body gets no other answer than none
         finally:
             self._rotating = False
 

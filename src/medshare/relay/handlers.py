@@ -58,8 +58,9 @@ async def put_chunk(x: Exchange) -> None:
 async def put_seal(x: Exchange) -> None:
     """Store the seal, or say which chunks it lacks."""
     entry = await _entry(x)
+    entry.require_sender(x.station)
     data = await x.whole_body()
-    missing = await x.service.run(x.service.parts.put_seal, entry, x.station, data)
+    missing = await x.service.run(x.service.parts.put_seal, entry, data)
     if missing:
         what = f"{len(missing)} chunks of the parcel are missing"
         await x.answer.problem(Problem(409, problems.INCOMPLETE, what, missing))
@@ -103,8 +104,11 @@ async def _store(
         async for batch in x.batches():
             await x.service.run(upload.write, batch)
         return await x.service.run(close_upload)
-    except BaseException:
+    except asyncio.CancelledError:
         x.service.pool.submit(upload.close)  # in its turn behind a write that still runs
+        raise
+    except BaseException:
+        await x.service.run(upload.close)
         raise
 
 
@@ -169,8 +173,8 @@ async def get_state(x: Exchange) -> None:
 
 async def want(x: Exchange) -> None:
     """Look at the copies of chunks that arrived damaged; drop the bad ones."""
-    indexes = bodies.decode_indexes(await x.whole_body())
     entry = await _entry(x)
+    indexes = bodies.decode_indexes(await x.whole_body())
     missing = await x.service.run(x.service.parts.want, entry, indexes)
     if missing:
         x.news.tell(x.target.parcel)

@@ -49,14 +49,22 @@ class Upload:
     """A part that is arriving; its room is reserved until `close`."""
 
     def __init__(
-        self, parcels: Parcels, entry: Entry, folder: Path, size: int, *, tail: int = 0
+        self,
+        parcels: Parcels,
+        entry: Entry,
+        folder: Path,
+        size: int,
+        *,
+        tail: int = 0,
+        beyond_quota: bool = False,
     ) -> None:
         self._parcels = parcels
         self._entry = entry
         self._reserved = size
         self._busy = threading.Lock()
         self._closed = False
-        parcels.ledger.take(entry.sender, entry.id, size)
+        reserve = parcels.ledger.enter if beyond_quota else parcels.ledger.take
+        reserve(entry.sender, entry.id, size)
         try:
             self._incoming = Incoming(folder, size, entry.envelope.cipher_suite, tail=tail)
         except BaseException as error:
@@ -228,9 +236,8 @@ class Parts:
 
     # --- seal ----------------------------------------------------------------------------
 
-    def put_seal(self, entry: Entry, station: StationId, data: bytes) -> tuple[int, ...]:
+    def put_seal(self, entry: Entry, data: bytes) -> tuple[int, ...]:
         """Store the seal if all chunks that it names are here; return those that are not."""
-        entry.require_sender(station)
         seal = parse_seal(data, entry.envelope)
         with self._parcels.lock(entry.id):
             with self._database.reading() as view:
@@ -282,7 +289,7 @@ class Parts:
             row = view.parcel(entry.id)
         if row is None or row.seal is None:
             raise RelayRefusedError("the parcel has no seal yet", code=problems.INCOMPLETE)
-        return Upload(self._parcels, entry, entry.folder.receipts, size)
+        return Upload(self._parcels, entry, entry.folder.receipts, size, beyond_quota=True)
 
     def finish_receipt(
         self, entry: Entry, station: StationId, upload: Upload, digest: bytes

@@ -1,0 +1,180 @@
+"""A relay without sockets: the application in this process, asked message by message."""
+
+import asyncio
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from blake3 import blake3
+
+from medshare import httpsig
+from medshare.relay.admission import Names
+from medshare.relay.app import RelayApp
+from medshare.relay.service import Service, opened
+from medshare.relay.settings import Limits
+from medshare.suites.base import Signer
+from medshare.wire.problems import Problem, decode_problem
+from medshare.wire.routes import Target
+from tests.builder import Identity
+from tests.running_relay import enroll
+from tests.suites.transport_suite import ALICE, BOB, CAROL
+
+HOST = "relay.example.org"
+NOW = 1_760_000_000
+_nonces = itertools.count()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request as it is put on the wire; every part can be made wrong."""
+
+    method: str
+    path: str
+    query: str = ""
+    body: bytes | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+    pieces: tuple[bytes, ...] | None = None
+    """How the body arrives, when not as it was announced."""
+
+    def but(self, **changes: Any) -> "Request":
+        """Return the request with *changes* that its signature knows nothing of."""
+        return replace(self, **changes)
+
+    def without(self, *names: str) -> "Request":
+        """Return the request without the named fields."""
+        left = tuple(pair for pair in self.headers if pair[0].decode() not in names)
+        return replace(self, headers=left)
+
+    def with_field(self, name: str, value: str) -> "Request":
+        """Return the request with one field more, or another value of it."""
+        return replace(self, headers=(*self.without(name).headers, (name.encode(), value.encode())))
+
+
+def signed(
+    identity: Identity,
+    target: Target | tuple[str, str],
+    body: bytes | None = None,
+    *,
+    query: str = "",
+    host: str = HOST,
+    created: int = NOW,
+    nonce: bytes | None = None,
+    signer: Signer | None = None,
+    key_id: str | None = None,
+) -> Request:
+    """Return a request that *identity* has signed."""
+    if isinstance(target, Target):
+        method, path = target.route.method, target.path
+    else:
+        method, path = target
+    announced = None if body is None else httpsig.Body(blake3(body).digest(), len(body))
+    fields = httpsig.sign_request(
+        httpsig.Request(method, host, path, f"?{query}" if query else "", announced),
+        key_id=key_id or identity.station.hex(),
+        nonce=httpsig.encode_nonce(nonce or next(_nonces).to_bytes(httpsig.NONCE_BYTES)),
+        created=created,
+        sign=(signer or identity.signers[0]).sign,
+    )
+    if announced is not None:
+        fields["Content-Length"] = str(announced.length)
+    fields["Host"] = host
+    headers = tuple((name.lower().encode(), value.encode()) for name, value in fields.items())
+    return Request(method, path, query, body, headers)
+
+
+@dataclass
+class Reply:
+    """What the application answered, and how much of the body it read for that."""
+
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    messages_read: int = 0
+
+    @property
+    def problem(self) -> Problem:
+        """The refusal."""
+        return decode_problem(self.body)
+
+    @property
+    def code(self) -> str:
+        """The code of the refusal, or nothing."""
+        return "" if self.status < 400 else self.problem.code
+
+
+@dataclass
+class Case:
+    """An open relay; `now` is its clock."""
+
+    data: Path
+    limits: Limits = field(default_factory=Limits)
+    now: int = NOW
+    service: Service = field(init=False)
+    app: Callable[..., Any] = field(init=False)
+
+    @contextmanager
+    def open(self) -> Iterator["Case"]:
+        """Open the relay until the block ends."""
+        with opened(self.data, self.limits, clock=lambda: self.now) as self.service:
+            self.app = RelayApp(self.service, Names((HOST,), ()))
+            yield self
+
+    def ask(self, request: Request, *, scheme: str = "https", port: int = 443) -> Reply:
+        """Let the application answer *request*."""
+        return asyncio.run(self.answer(request, scheme=scheme, port=port))
+
+    async def answer(self, request: Request, *, scheme: str = "https", port: int = 443) -> Reply:
+        """Let the application answer *request* in the running loop."""
+        reply = Reply()
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "scheme": scheme,
+            "server": ("203.0.113.7", port),
+            "raw_path": request.path.encode("latin-1"),
+            "query_string": request.query.encode("latin-1"),
+            "headers": list(request.headers),
+            "extensions": {},
+        }
+        messages = _messages(request)
+
+        async def receive() -> dict[str, Any]:
+            reply.messages_read += 1
+            return next(messages, {"type": "http.disconnect"})
+
+        async def send(message: dict[str, Any]) -> None:
+            if message["type"] == "http.response.start":
+                assert not reply.status, "a second answer"
+                reply.status = message["status"]
+                reply.headers = {k.decode(): v.decode() for k, v in message["headers"]}
+            else:
+                reply.body += message["body"]
+
+        await self.app(scope, receive, send)
+        if reply.status not in {0, 204}:
+            assert int(reply.headers["content-length"]) == len(reply.body)
+        return reply
+
+    def files(self) -> set[str]:
+        """Return all files of parcels, by their path below the folder of parcels."""
+        root = self.data / "parcels"
+        return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
+
+
+def _messages(request: Request) -> Iterator[dict[str, Any]]:
+    pieces: Sequence[bytes] = request.pieces or ()
+    if request.pieces is None:
+        pieces = [request.body or b""]
+    for number, piece in enumerate(pieces, start=1):
+        yield {"type": "http.request", "body": piece, "more_body": number < len(pieces)}
+
+
+@contextmanager
+def open_case(data: Path, **settings: Any) -> Iterator[Case]:
+    """Open a relay in *data* at which Alice, Bob and Carol are enrolled."""
+    enroll(data, ALICE, BOB, CAROL)
+    with Case(data, **settings).open() as case:
+        yield case
