@@ -185,10 +185,7 @@ def test_t03_a_file_system_that_folds_case_overwrites_nothing(
 
 
 def test_t05_a_name_inside_a_file_is_never_followed(tmp_path: Path) -> None:
-    """Pydicom CVE-2026-32711: only what the folder really holds is sent, whatever a DICOMDIR says.
-
-    medshare does not read DICOMDIR, and demands a pydicom that is not affected.
-    """
+    """CVE-2026-32711 of pydicom: what a DICOMDIR names is not followed; the pin is checked."""
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "study").mkdir()
     (tmp_path / "study/DICOMDIR").write_bytes(b"../secret /etc/passwd ..\\secret")

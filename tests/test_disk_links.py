@@ -65,11 +65,7 @@ PLANTED = ["study", "study/series 1", "study/series 1/IM1", "study/report.txt", 
 def test_a_planted_link_is_never_followed(
     tmp_path: Path, outside: Path, place: str, when: str
 ) -> None:
-    """Warpinator CVE-2022-42725, rsync CVE-2024-12087: links in part folder or output.
-
-    The link is refused, or stays what it is; nothing is written, deleted or re-timed
-    behind it, neither while receiving nor while cleaning up.
-    """
+    """CVE-2022-42725 of Warpinator, CVE-2024-12087 of rsync: a link is refused or replaced."""
     output = tmp_path / "out"
     with PartFolder(output, PARCEL) as part:
         if when == "between":
@@ -171,10 +167,7 @@ def test_a_hard_link_is_not_written_through(tmp_path: Path) -> None:
 def test_a_folder_swapped_for_a_link_in_the_midst(
     tmp_path: Path, outside: Path, where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rclone CVE-2026-54572: while another thread swaps folder and link as fast as it can.
-
-    Each run either completes or is refused; nothing outside changes in any of them.
-    """
+    """CVE-2026-54572 of rclone: swapped as fast as can be, each run completes or is refused."""
     monkeypatch.setattr(incoming, "_OPEN_FOLDERS", 0)
     monkeypatch.setattr(incoming, "_OPEN_FILES", 0)
     output = tmp_path / "out"

@@ -141,6 +141,8 @@ class Receiving:
         else:
             lost = {index for file in prepared.renewed for index in layout.chunks_of(file)}
         self._fetching.discard(sorted(lost & set(chunks)))
+        # Durable before the part folder counts as prepared, which is at the first write.
+        self._in.journal.sync()
         self._resumed = len(chunks)
 
     def _plan(self) -> None:
