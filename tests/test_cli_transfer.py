@@ -1,6 +1,7 @@
 """The verbs at the command line, between two stations that share a folder."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from medshare import cli
 from medshare.commands import transfer
+from medshare.envelope import parse_envelope
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
@@ -171,6 +173,17 @@ def test_waiting_in_vain_is_not_success(a: Hospital) -> None:
     assert done.exit_code == 5
     assert "sealed, but not yet received by hospital-b" in done.stderr
     assert "run the same command again" in done.stderr
+
+
+def test_a_parcel_with_a_date_is_resumed(a: Hospital, tmp_path: Path) -> None:
+    """--delete-after counts from the first run; the same command later is the same request."""
+    before = int(time.time())
+    parcel = sent(a, "--delete-after", "30d")
+    envelope = parse_envelope((tmp_path / "usb" / parcel / "envelope").read_bytes())
+    assert 0 <= envelope.delete_after - before - 30 * 86400 < 60
+    time.sleep(1.1)
+    assert sent(a, "--delete-after", "30d") == parcel
+    assert sent(a, "--delete-after", "30d", "--new") != parcel
 
 
 def test_damage_is_refused_and_mended(a: Hospital, b: Hospital, tmp_path: Path) -> None:

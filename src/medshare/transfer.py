@@ -105,6 +105,25 @@ class Patience:
         return since_success >= limit
 
 
+class Throttle:
+    """How long to wait so that no more than *rate* octets a second go out, whoever sends.
+
+    Short of *rate* nothing is saved up: after a pause there is no burst.
+    """
+
+    def __init__(self, rate: int | None) -> None:
+        self._rate = rate
+        self._free_at = 0.0
+
+    def delay(self, octets: int, *, now: float) -> float:
+        """Count *octets* as sent and return the seconds to wait before sending them."""
+        if self._rate is None:
+            return 0.0
+        start = max(self._free_at, now)
+        self._free_at = start + octets / self._rate
+        return start - now
+
+
 class DamageReport:
     """How often each chunk arrived damaged, and what follows from it.
 

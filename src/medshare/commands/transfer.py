@@ -2,7 +2,6 @@
 
 import math
 import re
-import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -30,6 +29,7 @@ from medshare.sharing.events import Notice
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from medshare.sharing.send import SendOptions
     from medshare.station import Identity, Station
     from medshare.transport.base import Transport
 
@@ -114,7 +114,11 @@ class Waitable(click.Command):
 )
 @click.option("--note", default="", metavar="TEXT", help="A few words, sealed with the files.")
 @click.option(
-    "--delete-after", type=Span(), metavar="TIME", help="The relay erases it then (12h, 30d)."
+    "--delete-after",
+    "keep_for",
+    type=Span(),
+    metavar="TIME",
+    help="The relay erases it after so long (12h, 30d).",
 )
 @click.option("--tier", default="routine", show_default=True, help="How sensitive it is.")
 @click.option("--pad", is_flag=True, help="Round sizes up, so that the relay learns less.")
@@ -126,6 +130,7 @@ class Waitable(click.Command):
     help="How hard to compress.",
 )
 @click.option("--limit-rate", type=Size(), metavar="RATE", help="Bytes a second (500K, 20M).")
+@click.option("--new", "anew", is_flag=True, help="A new parcel, not the rest of an earlier one.")
 @click.option("--follow-symlinks", is_flag=True, help="Send what symbolic links point to.")
 @click.option("--skip-hidden", is_flag=True, help="Leave out names that begin with a dot.")
 @output_options
@@ -134,8 +139,6 @@ def send(
     names: tuple[str, ...],
     way: Way,
     mode: Mode,
-    effort: str,
-    delete_after: int | None,
     **options: Any,
 ) -> None:
     """Seal files and folders to contacts, and send them.
@@ -143,9 +146,7 @@ def send(
     Nobody but the contacts named can read what is sent. Running the same command again
     goes on where an interrupted one stopped; nothing is sent or read twice.
     """
-    from medshare.codecs import Effort
     from medshare.commands import records, views
-    from medshare.sharing.send import SendOptions
     from medshare.sharing.send import send as send_parcel
 
     with open_way(way) as (station, identity, transport), choose(mode) as out:
@@ -156,11 +157,7 @@ def send(
             identity=identity,
             station=station,
             transport=transport,
-            options=SendOptions(
-                effort=Effort(effort),
-                delete_after=int(time.time()) + delete_after if delete_after else 0,
-                **options,
-            ),
+            options=_send_options(**options),
             on_event=out.event,
         )
         route = transport.route
@@ -176,6 +173,13 @@ def send(
             hint="the parcel is safe where it is; run the same command again to wait on",
             code="transfer.no-receipt",
         )
+
+
+def _send_options(*, effort: str, keep_for: int | None, **others: Any) -> "SendOptions":
+    from medshare.codecs import Effort
+    from medshare.sharing.send import SendOptions
+
+    return SendOptions(effort=Effort(effort), keep_for=keep_for or 0, **others)
 
 
 @click.command(

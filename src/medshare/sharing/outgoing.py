@@ -57,13 +57,19 @@ class SendOptions:
     effort: Effort = Effort.BALANCED
     pad: bool = False
     tier: str = "routine"
-    delete_after: int = 0
+    keep_for: int = 0
+    """Seconds after which the far side erases the parcel, from when it was begun; 0 is never.
+
+    Relative, so that the same command makes the same request an hour later.
+    """
     note: str = ""
     follow_symlinks: bool = False
     skip_hidden: bool = False
     wait: float | None = None
     limit_rate: int | None = None
     give_up_after: float = 300.0
+    anew: bool = False
+    """Begin a new parcel even if an earlier one for the same request is not done."""
 
 
 @dataclass(slots=True)
@@ -124,7 +130,7 @@ def request_of(
         sorted(os.fsencode(path.absolute()) for path in paths),
         sorted(to),
         route,
-        [options.chunk_size, options.tier, options.delete_after, options.note, options.pad],
+        [options.chunk_size, options.tier, options.keep_for, options.note, options.pad],
     ]
     digest = suite_named("intl").digest(_REQUEST, canonical.encode(asked))
     return Request(digest, station.home / "outbox" / f"pending-{digest.hex[:32]}")
@@ -209,7 +215,7 @@ def begin(
         parcel=parcel,
         suite=suite.name,
         created=now,
-        delete_after=options.delete_after,
+        delete_after=now + options.keep_for if options.keep_for else 0,
         tier=options.tier,
         sender=identity.station,
         sender_keys=tuple(signer.public for signer in identity.signers),

@@ -87,9 +87,10 @@ def _outgoing(
     outgoing = take_up(request, station, identity)
     if outgoing is not None:
         first = outgoing.history.first
-        if isinstance(first, Begun) and sources.matches(first.sources):
+        if isinstance(first, Begun) and sources.matches(first.sources) and not options.anew:
             return outgoing
-        on_event(Notice("send.changed", "the files changed since the last run: starting anew"))
+        reason = "as asked" if options.anew else "the files changed since the last run"
+        on_event(Notice("send.changed", f"{reason}: starting anew"))
         outgoing.forget("abandoned")
         outgoing.journal.close()
     return begin(

@@ -26,7 +26,7 @@ from medshare.sharing.outgoing import Outgoing, SendOptions
 from medshare.sharing.receipts import Sent, accept_receipt
 from medshare.sharing.workers import Crew, Meter
 from medshare.station import Identity, Station
-from medshare.transfer import Patience, WorkList
+from medshare.transfer import Patience, Throttle, WorkList
 from medshare.transport.base import Stored, Transport
 
 DEFAULT_WORKERS: Final = 4
@@ -72,6 +72,7 @@ class Sending:
         self._patience = Patience(options.give_up_after)
         self._line = Crew(self._meter, self._patience)
         self._lock = threading.Lock()
+        self._throttle = Throttle(options.limit_rate)
         self._digests: dict[int, Digest] = {}
         self._pieces = {i: done.pieces for i, done in outgoing.history.chunks.items()}
         self._seal = self._earlier_seal()
@@ -196,9 +197,17 @@ class Sending:
                 reader.read_into(piece.file, piece.file_offset, view[piece.chunk_offset : end])
             packed = packer.pack(index)
             self._require_sealed(packed.record)
+            self._keep_pace(crew, len(packed.sealed))
             put = partial(self._transport.put_chunk, self._out.parcel, index, packed.sealed)
             crew.retrying(f"chunk {index}", put)
             self._confirm(index, packed)
+
+    def _keep_pace(self, crew: Crew, octets: int) -> None:
+        with self._lock:
+            delay = self._throttle.delay(octets, now=time.monotonic())
+        if delay:
+            crew.waiting_for = "its turn under the rate limit"
+            crew.pause(delay)
 
     def _require_sealed(self, record: ChunkRecord) -> None:
         if self._seal is not None and self._seal.chunks[record.index] != record.digest:
