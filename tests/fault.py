@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-CHANGES = ("write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "chmod")
+CHANGES = (
+    "write", "writev", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir", "chmod",
+)  # fmt: skip
 
 
 class Killed(BaseException):

@@ -336,6 +336,14 @@ class Change(View):
             "UPDATE chunks SET held = 0 WHERE number = ? AND place = ?", (number, index)
         )
 
+    def want_chunk(self, number: int, index: int, digest: Digest) -> None:
+        """Note that the chunk with *digest* belongs in a place, and is not here."""
+        self._sqlite.execute(
+            "INSERT OR REPLACE INTO chunks (number, place, size, digest, signature, held, revision)"
+            " VALUES (?, ?, 0, ?, x'', 0, 0)",
+            (number, index, digest.value),
+        )
+
     def set_receipt(self, number: int, station: StationId, *, size: int | None) -> None:
         """Note that a receipt of *size* octets is here, or that none is."""
         self._sqlite.execute(

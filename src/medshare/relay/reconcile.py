@@ -16,7 +16,7 @@ from medshare.chunking import MAX_CHUNKS
 from medshare.digest import Digest
 from medshare.disk.atomic import read_file, storage_errors
 from medshare.envelope import MAX_ENVELOPE_SIZE, Envelope, parse_envelope
-from medshare.errors import FormatError, IncompleteError, MedshareError, StorageError
+from medshare.errors import FormatError, MedshareError, StorageError
 from medshare.ids import ParcelId, parcel_id_from_text
 from medshare.relay.database import Change, ChunkRow, Database, ParcelRow
 from medshare.relay.files import read_back
@@ -183,17 +183,20 @@ class _Settlement:
         return size or 0
 
     def _seal_digest(self, path: Path) -> Digest | None:
-        """Return the digest of the seal that lies there, or None when it is not good."""
+        """Return the digest of the seal that lies there, or None when it is not good.
+
+        A seal is stored only when all its chunks are here: one without a row is that of a
+        lost database, and chunks that it names and that are not here are wanted.
+        """
         try:
-            seal = parse_seal(
-                read_file(path, limit=MAX_SEAL_SIZE, what="a seal"), self._entry.envelope
-            )
+            data = read_file(path, limit=MAX_SEAL_SIZE, what="a seal")
+            seal = parse_seal(data, self._entry.envelope)
             if self._row.seal is None:
-                rows = self._change.chunks(self._row.number)
-                if [row.index for row in rows if row.held] != list(range(len(seal.chunks))):
-                    raise IncompleteError("chunks are missing")
-                for row in rows:
-                    seal.require_chunk(row.index, row.digest)
+                held = {row.index: row for row in self._change.chunks(self._row.number) if row.held}
+                for index, row in held.items():
+                    seal.require_chunk(index, row.digest)
+                for index in set(range(len(seal.chunks))) - held.keys():
+                    self._change.want_chunk(self._row.number, index, seal.chunks[index])
         except MedshareError:
             return None
         return seal.digest if self._row.seal in {None, seal.digest.value} else None
