@@ -34,10 +34,10 @@ from medshare.sealing import (
     unwrap_parcel_key,
     wrap_parcel_key,
 )
-from medshare.suites.base import Signer
+from medshare.suites.base import Signer, SoftwareOpener, SoftwareSigner
 from medshare.suites.intl import INTL
-from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, SoftwareOpener, opener_from_seed
-from medshare.suites.signatures import ED25519, ML_DSA_65, SoftwareSigner, signer_from_seed
+from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, opener_from_seed
+from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
 from medshare.trust.card import Card, Generation, issue, station_id
 
 CREATED = 1_750_000_000

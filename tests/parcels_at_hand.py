@@ -12,8 +12,7 @@ from medshare.sealing import ParcelKey
 from medshare.sharing.rotate import Rotation, parcel_key, rotate_identity
 from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
-from medshare.suites.kem import SoftwareOpener
-from medshare.suites.signatures import SoftwareSigner
+from medshare.suites.base import SoftwareOpener, SoftwareSigner
 from tests import builder
 
 PASSPHRASE: Final = b"correct horse battery staple"

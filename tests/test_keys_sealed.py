@@ -25,6 +25,7 @@ from medshare.keys.material import (
     SecretKey,
     new_generation,
     parse_material,
+    secret_size,
 )
 from medshare.keys.sealed import (
     LABEL,
@@ -159,14 +160,14 @@ def test_a_file_survives_the_round_trip(cost: KdfCost, salt: bytes, sealed: byte
     assert parse_sealed(store.encode()) == store
 
 
-keys = st.tuples(
-    *(
-        st.builds(
-            SecretKey, st.just(purpose), st.just(name), st.binary(min_size=size, max_size=size)
-        )
-        for purpose, name, size in IDENTITY_KEYS
-    )
-)
+def secrets(purpose: Purpose, algorithm: str) -> st.SearchStrategy[SecretKey]:
+    """Keys of *algorithm*."""
+    size = secret_size(purpose, algorithm)
+    octets = st.binary(min_size=size or 0, max_size=size)
+    return st.builds(SecretKey, st.just(purpose), st.just(algorithm), octets)
+
+
+keys = st.tuples(*(secrets(purpose, name) for purpose, name in IDENTITY_KEYS))
 generations = st.builds(
     SecretGeneration, created=st.integers(0, canonical.MAX_TIME), pending=st.just(False), keys=keys
 )
@@ -192,7 +193,7 @@ def test_no_octets_crash_the_reader_of_material(octets: bytes) -> None:
 
 
 GOOD_KEYS: list[canonical.Value] = [
-    [str(purpose), name, bytes(size)] for purpose, name, size in IDENTITY_KEYS
+    [str(purpose), name, bytes(secret_size(purpose, name) or 0)] for purpose, name in IDENTITY_KEYS
 ]
 BAD_MATERIAL: dict[str, canonical.Value] = {
     "no generation": [],

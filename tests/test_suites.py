@@ -24,21 +24,19 @@ from medshare.suites.intl import INTL
 from medshare.suites.kem import (
     HYBRID,
     HYBRID_SEED_SIZE,
-    PUBLIC_SIZES,
-    WRAP_OVERHEAD,
-    load_public,
+    KEMS,
+    check_public,
     opener_from_seed,
     wrap,
 )
 from medshare.suites.signatures import (
     ED25519,
     ML_DSA_65,
-    SIGNATURE_SIZES,
+    SIGNATURES,
     Verifier,
     require_identity_set,
     signer_from_seed,
 )
-from medshare.suites.signatures import PUBLIC_SIZES as SIGNING_SIZES
 from tests.builder import octets
 from tests.strategies import damaged
 
@@ -101,8 +99,8 @@ def test_signatures_verify_and_have_their_size(algorithm: str) -> None:
     """A signature verifies under its key and message only, and has the announced size."""
     signer = signer_from_seed(algorithm, octets("signer"))
     signature = signer.sign(b"message")
-    assert len(signature) == SIGNATURE_SIZES[algorithm]
-    assert len(signer.public.value) == SIGNING_SIZES[algorithm]
+    assert len(signature) == SIGNATURES[algorithm].signature_size
+    assert len(signer.public.value) == SIGNATURES[algorithm].public_size
     verifier = Verifier(signer.public)
     verifier.verify(signature, b"message", what="it")
     other = Verifier(signer_from_seed(algorithm, octets("other")).public)
@@ -188,7 +186,7 @@ def test_unknown_algorithms_have_no_keys(make: object) -> None:
 def test_what_is_wrapped_unwraps(secret: bytes, info: bytes) -> None:
     """A secret comes back from its wrap, for the same info only."""
     wrapped = wrap(OPENER.public, secret, info=info)
-    assert len(wrapped) == len(secret) + WRAP_OVERHEAD[HYBRID]
+    assert len(wrapped) == len(secret) + KEMS[HYBRID].overhead
     assert OPENER.unwrap(wrapped, info=info) == secret
     with pytest.raises(IntegrityError):
         OPENER.unwrap(wrapped, info=info + b"x")
@@ -243,7 +241,7 @@ def test_keys_of_small_order_are_refused(point: bytes) -> None:
     [
         (HYBRID, b"", FormatError),
         (HYBRID, OPENER.public.value[:-1], FormatError),
-        (HYBRID, b"\xff" * PUBLIC_SIZES[HYBRID], FormatError),
+        (HYBRID, b"\xff" * KEMS[HYBRID].public_size, FormatError),
         ("p256", bytes(65), UnsupportedVersionError),
     ],
 )
@@ -252,7 +250,7 @@ def test_bad_recipient_keys_are_refused(
 ) -> None:
     """A key of the wrong size or with numbers out of range is refused before it is used."""
     with pytest.raises(error):
-        load_public(PublicKey(algorithm, value))
+        check_public(PublicKey(algorithm, value))
     with pytest.raises(error):
         wrap(PublicKey(algorithm, value), b"secret", info=b"")
 

@@ -32,8 +32,8 @@ from medshare.keys.sealed import (
     store_key_for,
 )
 from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
-from medshare.suites.kem import SoftwareOpener, opener_from_seed
-from medshare.suites.signatures import SoftwareSigner, signer_from_seed
+from medshare.suites.kem import opener_from_seed
+from medshare.suites.signatures import signer_from_seed
 
 _WHAT: Final = "the keystore"
 
@@ -234,11 +234,11 @@ def _damaged(path: Path, reason: str) -> StorageError:
     return StorageError(f"the keystore {path} is damaged ({reason})", hint=hint)
 
 
-def _signer(key: SecretKey) -> SoftwareSigner:
+def _signer(key: SecretKey) -> Signer:
     return signer_from_seed(key.algorithm, key.seed)
 
 
-def _opener(key: SecretKey) -> SoftwareOpener:
+def _opener(key: SecretKey) -> Opener:
     return opener_from_seed(key.algorithm, key.seed)
 
 

@@ -12,9 +12,10 @@ from medshare import canonical
 from medshare.canonical import Fields
 from medshare.errors import FormatError, KeyUnavailableError, LimitError
 from medshare.keys.base import Purpose
+from medshare.suites import kem, signatures
 from medshare.suites.base import RandomBytes
-from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE
-from medshare.suites.signatures import ED25519, ML_DSA_65, SEED_SIZE
+from medshare.suites.kem import HYBRID, KEMS
+from medshare.suites.signatures import ED25519, ML_DSA_65, SIGNATURES
 
 MAX_GENERATIONS: Final = 256
 """As many as a card can list."""
@@ -24,13 +25,12 @@ MAX_MATERIAL: Final = 1 << 20
 _MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 16
 
 IDENTITY_KEYS: Final = (
-    (Purpose.SIGN, ED25519, SEED_SIZE),
-    (Purpose.SIGN, ML_DSA_65, SEED_SIZE),
-    (Purpose.OPEN, HYBRID, HYBRID_SEED_SIZE),
+    (Purpose.SIGN, ED25519),
+    (Purpose.SIGN, ML_DSA_65),
+    (Purpose.OPEN, HYBRID),
 )
-"""Purpose, algorithm and octets of each key of a new generation."""
+"""Purpose and algorithm of each key of a new generation."""
 
-_SIZES: Final = {(purpose, algorithm): size for purpose, algorithm, size in IDENTITY_KEYS}
 _WHAT: Final = "the content of the keystore"
 
 
@@ -108,7 +108,7 @@ class Material:
 
 def new_generation(random: RandomBytes, *, created: int) -> SecretGeneration:
     """Return freshly drawn keys for one generation."""
-    keys = tuple(SecretKey(use, name, random(size)) for use, name, size in IDENTITY_KEYS)
+    keys = tuple(SecretKey(use, name, _draw(use, name, random)) for use, name in IDENTITY_KEYS)
     return SecretGeneration(created=created, pending=False, keys=keys)
 
 
@@ -149,7 +149,19 @@ def _keys(items: Sequence[object]) -> tuple[SecretKey, ...]:
 
 
 def _key(purpose: str, algorithm: str, seed: bytes) -> SecretKey:
-    for known, name in _SIZES:
-        if (purpose, algorithm) == (known, name) and len(seed) == _SIZES[known, name]:
+    for known in Purpose:
+        if purpose == known and len(seed) == secret_size(known, algorithm):
             return SecretKey(known, algorithm, seed)
     raise FormatError("a key in the keystore is of a kind or length that is unknown here")
+
+
+def secret_size(purpose: Purpose, algorithm: str) -> int | None:
+    """Return the octets of a secret of *algorithm*, or None where it is not one for *purpose*."""
+    schemes = SIGNATURES if purpose is Purpose.SIGN else KEMS
+    scheme = schemes.get(algorithm)
+    return None if scheme is None else scheme.secret_size
+
+
+def _draw(purpose: Purpose, algorithm: str, random: RandomBytes) -> bytes:
+    make = signatures.new_secret if purpose is Purpose.SIGN else kem.new_secret
+    return make(algorithm, random)

@@ -60,6 +60,10 @@ class Aead(Protocol):
         """Write plaintext into *out*; raise IntegrityError when the tag is wrong."""
 
 
+Verify = Callable[[bytes, bytes], None]
+"""Takes a signature and a message; raises `cryptography.exceptions.InvalidSignature`."""
+
+
 class Signer(Protocol):
     """A private signature key, in memory or in a token."""
 
@@ -80,6 +84,69 @@ class Opener(Protocol):
 
     def unwrap(self, wrapped: bytes, *, info: bytes) -> bytes:
         """Return the wrapped octets; raise IntegrityError when they do not open."""
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareSigner:
+    """A signature key held in memory; its representation never shows the secret."""
+
+    public: PublicKey
+    _sign: Callable[[bytes], bytes]
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature over *message*."""
+        return self._sign(message)
+
+    def __repr__(self) -> str:
+        return f"SoftwareSigner({self.public!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class SoftwareOpener:
+    """A KEM key held in memory; its representation never shows the secret."""
+
+    public: PublicKey
+    _unwrap: Callable[[bytes, bytes], bytes]
+    """Takes what was wrapped, and info; raises IntegrityError when it does not open."""
+
+    def unwrap(self, wrapped: bytes, *, info: bytes) -> bytes:
+        """Return the wrapped octets; raise IntegrityError when they do not open."""
+        return self._unwrap(wrapped, info)
+
+    def __repr__(self) -> str:
+        return f"SoftwareOpener({self.public!r})"
+
+
+class SignatureBackend(Protocol):
+    """The code of one signature algorithm; a module with these three functions is one.
+
+    A *secret* is what a keystore keeps: the seed or the number from which the key follows.
+    """
+
+    def new_secret(self, random: RandomBytes, /) -> bytes:
+        """Return a secret drawn from *random*."""
+
+    def signer(self, secret: bytes, /) -> SoftwareSigner:
+        """Return the signer with *secret*; raise ValueError when it is not valid."""
+
+    def verifier(self, public: bytes, /) -> Verify:
+        """Return what verifies under *public*; raise ValueError when it is not valid."""
+
+
+class KemBackend(Protocol):
+    """The code of one way to wrap a key; a module with these four functions is one."""
+
+    def new_secret(self, random: RandomBytes, /) -> bytes:
+        """Return a secret drawn from *random*."""
+
+    def opener(self, secret: bytes, /) -> SoftwareOpener:
+        """Return the opener with *secret*; raise ValueError when it is not valid."""
+
+    def check_public(self, public: bytes, /) -> None:
+        """Raise ValueError unless *public* is a valid public key."""
+
+    def wrap(self, public: bytes, secret: bytes, info: bytes, /) -> bytes:
+        """Return *secret* wrapped to *public* and bound to *info*; raise ValueError as above."""
 
 
 class Suite(Protocol):

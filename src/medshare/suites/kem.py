@@ -1,85 +1,93 @@
-"""Wrapping a key to a recipient: HPKE (RFC 9180), base mode, single shot.
+"""Wrapping a key to a recipient, by the algorithm of the recipient's key (format §13.3).
 
-`x25519+ml-kem-768` is the hybrid KEM X-Wing (ML-KEM-768 with X25519), with HKDF-SHA-256
-and AES-256-GCM: whoever records traffic today must break both to read it later.
-Further names (`p256`, `sm2`) need no format change.
+Each algorithm is a `KemScheme` in `KEMS`: its sizes, and where its code is, which is
+imported when it is first needed.  A further one is a module (`suites.base.KemBackend`) and
+an entry here; no format change.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives import hpke
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-
-from medshare.errors import FormatError, IntegrityError, UnsupportedVersionError
-from medshare.suites.base import PublicKey
+from medshare.errors import FormatError, UnsupportedVersionError
+from medshare.suites.base import KemBackend, PublicKey, RandomBytes, SoftwareOpener
 
 HYBRID: Final = "x25519+ml-kem-768"
 HYBRID_SEED_SIZE: Final = 64 + 32
-"""Octets of a private key: the ML-KEM-768 seed (d ‖ z), then the X25519 scalar."""
-_MLKEM_PUBLIC: Final = 1184
-PUBLIC_SIZES: Final = {HYBRID: _MLKEM_PUBLIC + 32}
-WRAP_OVERHEAD: Final = {HYBRID: 1088 + 32 + 16}
-"""Octets that a wrap is longer than what it wraps: encapsulation and tag."""
-
-
-def _suite() -> hpke.Suite:
-    return hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+"""Octets of its private key: the ML-KEM-768 seed (d ‖ z), then the X25519 scalar."""
 
 
 @dataclass(frozen=True, slots=True)
-class SoftwareOpener:
-    """A KEM key held in memory; its representation never shows the secret."""
+class KemScheme:
+    """What is known of one algorithm without its code; sizes in octets."""
 
-    public: PublicKey
-    _private: hpke.MLKEM768X25519PrivateKey
-
-    def unwrap(self, wrapped: bytes, *, info: bytes) -> bytes:
-        """Return the wrapped octets; raise IntegrityError when they do not open."""
-        try:
-            return _suite().decrypt(wrapped, self._private, info=info)
-        except (InvalidTag, ValueError):
-            raise IntegrityError("a wrapped key does not open") from None
-
-    def __repr__(self) -> str:
-        return f"SoftwareOpener({self.public!r})"
+    name: str
+    public_size: int
+    secret_size: int
+    overhead: int
+    """How much longer a wrap is than what it wraps: encapsulation and tag."""
+    backend: Callable[[], KemBackend]
 
 
-def opener_from_seed(algorithm: str, seed: bytes) -> SoftwareOpener:
-    """Return the opener whose private key is *seed* (see `HYBRID_SEED_SIZE`)."""
-    if algorithm != HYBRID:
-        raise UnsupportedVersionError(f"key encapsulation '{algorithm}' is unknown here")
-    lattice = MLKEM768PrivateKey.from_seed_bytes(seed[:64])
-    curve = X25519PrivateKey.from_private_bytes(seed[64:])
-    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-    private = hpke.MLKEM768X25519PrivateKey(lattice, curve)
-    return SoftwareOpener(PublicKey(HYBRID, public), private)
+def _xwing() -> KemBackend:
+    from medshare.suites import xwing
+
+    return xwing
+
+
+KEMS: Final = {
+    scheme.name: scheme
+    for scheme in (KemScheme(HYBRID, 1184 + 32, HYBRID_SEED_SIZE, 1088 + 32 + 16, _xwing),)
+}
+
+
+def kem_named(name: str) -> KemScheme:
+    """Return the algorithm called *name*; raise UnsupportedVersionError if it is unknown."""
+    try:
+        return KEMS[name]
+    except KeyError:
+        raise UnsupportedVersionError(f"key encapsulation '{name}' is unknown here") from None
+
+
+def new_secret(algorithm: str, random: RandomBytes) -> bytes:
+    """Return a secret for a new key of *algorithm*."""
+    return kem_named(algorithm).backend().new_secret(random)
+
+
+def opener_from_seed(algorithm: str, secret: bytes) -> SoftwareOpener:
+    """Return the opener whose private key is *secret*; raise FormatError when it is not valid."""
+    scheme = kem_named(algorithm)
+    try:
+        if len(secret) == scheme.secret_size:
+            return scheme.backend().opener(secret)
+    except ValueError as error:
+        raise FormatError(f"not a valid {algorithm} private key") from error
+    raise FormatError(f"not a valid {algorithm} private key")
+
+
+def check_public(key: PublicKey) -> None:
+    """Raise FormatError unless the recipient key *key* is valid for its algorithm."""
+    scheme = _of(key)
+    try:
+        scheme.backend().check_public(key.value)
+    except ValueError as error:
+        raise FormatError(f"not a valid {key.algorithm} public key") from error
 
 
 def wrap(key: PublicKey, secret: bytes, *, info: bytes) -> bytes:
-    """Return *secret* wrapped to *key*: encapsulation ‖ ciphertext ‖ tag (RFC 9180 §6.1).
+    """Return *secret* wrapped to *key* and bound to *info*.
 
-    Raises FormatError when *key* is not valid, or is a point of small order (RFC 7748 §6.1).
+    Raises FormatError when *key* is not valid, or gives no secret (a point of small order).
     """
-    public = load_public(key)
+    scheme = _of(key)
     try:
-        return _suite().encrypt(secret, public, info=info)
+        return scheme.backend().wrap(key.value, secret, info)
     except ValueError as error:
         raise FormatError(f"not a usable {key.algorithm} public key") from error
 
 
-def load_public(key: PublicKey) -> hpke.MLKEM768X25519PublicKey:
-    """Parse a recipient key; raise FormatError when it is not valid for its algorithm."""
-    if key.algorithm != HYBRID:
-        raise UnsupportedVersionError(f"key encapsulation '{key.algorithm}' is unknown here")
-    if len(key.value) != PUBLIC_SIZES[HYBRID]:
+def _of(key: PublicKey) -> KemScheme:
+    scheme = kem_named(key.algorithm)
+    if len(key.value) != scheme.public_size:
         raise FormatError(f"not a valid {key.algorithm} public key")
-    try:
-        return hpke.MLKEM768X25519PublicKey(
-            MLKEM768PublicKey.from_public_bytes(key.value[:_MLKEM_PUBLIC]),
-            X25519PublicKey.from_public_bytes(key.value[_MLKEM_PUBLIC:]),
-        )
-    except ValueError as error:
-        raise FormatError(f"not a valid {key.algorithm} public key") from error
+    return scheme

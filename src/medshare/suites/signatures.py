@@ -1,6 +1,9 @@
-"""Signature algorithms by name: `ed25519` (RFC 8032) and `ml-dsa-65` (FIPS 204).
+"""Signatures by the algorithm of the key (format §13.2), and which keys make an identity.
 
-Names are the place for further families: `ecdsa-p256` and `sm2` need no format change.
+Each algorithm is a `SignatureScheme` in `SIGNATURES`: its sizes, and where its code is,
+which is imported when it is first needed.  A further one is a module
+(`suites.base.SignatureBackend`), an entry here and perhaps a set in `IDENTITY_SETS`; no
+format change.
 """
 
 from collections.abc import Callable, Sequence
@@ -8,49 +11,79 @@ from dataclasses import dataclass
 from typing import Final
 
 from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PrivateKey, MLDSA65PublicKey
 
 from medshare.errors import FormatError, SignatureError, UnsupportedVersionError
-from medshare.suites.base import PublicKey
+from medshare.suites.base import (
+    PublicKey,
+    RandomBytes,
+    SignatureBackend,
+    SoftwareSigner,
+    Verify,
+)
 
 ED25519: Final = "ed25519"
 ML_DSA_65: Final = "ml-dsa-65"
 SEED_SIZE: Final = 32
-SIGNATURE_SIZES: Final = {ED25519: 64, ML_DSA_65: 3309}
-PUBLIC_SIZES: Final = {ED25519: 32, ML_DSA_65: 1952}
-IDENTITY_SETS: Final = ((ED25519, ML_DSA_65),)
-"""The sets of algorithms, in order, with which an identity signs (format §3.3)."""
-
-Verify = Callable[[bytes, bytes], None]
 
 
 @dataclass(frozen=True, slots=True)
-class SoftwareSigner:
-    """A signature key held in memory; its representation never shows the secret."""
+class SignatureScheme:
+    """What is known of one algorithm without its code; sizes in octets."""
 
-    public: PublicKey
-    _sign: Callable[[bytes], bytes]
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the signature over *message*."""
-        return self._sign(message)
-
-    def __repr__(self) -> str:
-        return f"SoftwareSigner({self.public!r})"
+    name: str
+    public_size: int
+    secret_size: int
+    signature_size: int
+    request_name: str
+    """The `alg` of RFC 9421 with which it signs HTTP requests; empty where it does not."""
+    backend: Callable[[], SignatureBackend]
 
 
-def signer_from_seed(algorithm: str, seed: bytes) -> SoftwareSigner:
-    """Return the signer whose private key expands from the 32 octets *seed*."""
-    private: Ed25519PrivateKey | MLDSA65PrivateKey
-    if algorithm == ED25519:
-        private = Ed25519PrivateKey.from_private_bytes(seed)
-    elif algorithm == ML_DSA_65:
-        private = MLDSA65PrivateKey.from_seed_bytes(seed)
-    else:
-        raise UnsupportedVersionError(f"signature algorithm '{algorithm}' is unknown here")
-    public = PublicKey(algorithm, private.public_key().public_bytes_raw())
-    return SoftwareSigner(public, private.sign)
+def _ed25519() -> SignatureBackend:
+    from medshare.suites import ed25519
+
+    return ed25519
+
+
+def _mldsa() -> SignatureBackend:
+    from medshare.suites import mldsa
+
+    return mldsa
+
+
+SIGNATURES: Final = {
+    scheme.name: scheme
+    for scheme in (
+        SignatureScheme(ED25519, 32, SEED_SIZE, 64, "ed25519", _ed25519),
+        SignatureScheme(ML_DSA_65, 1952, SEED_SIZE, 3309, "", _mldsa),
+    )
+}
+IDENTITY_SETS: Final = ((ED25519, ML_DSA_65),)
+"""The sets of algorithms, in order, with which an identity signs (format §3.3)."""
+
+
+def scheme_named(name: str) -> SignatureScheme:
+    """Return the algorithm called *name*; raise UnsupportedVersionError if it is unknown."""
+    try:
+        return SIGNATURES[name]
+    except KeyError:
+        raise UnsupportedVersionError(f"signature algorithm '{name}' is unknown here") from None
+
+
+def new_secret(algorithm: str, random: RandomBytes) -> bytes:
+    """Return a secret for a new key of *algorithm*."""
+    return scheme_named(algorithm).backend().new_secret(random)
+
+
+def signer_from_seed(algorithm: str, secret: bytes) -> SoftwareSigner:
+    """Return the signer whose private key is *secret*; raise FormatError when it is not valid."""
+    scheme = scheme_named(algorithm)
+    try:
+        if len(secret) == scheme.secret_size:
+            return scheme.backend().signer(secret)
+    except ValueError as error:
+        raise FormatError(f"not a valid {algorithm} private key") from error
+    raise FormatError(f"not a valid {algorithm} private key")
 
 
 class Verifier:
@@ -60,8 +93,10 @@ class Verifier:
     """
 
     def __init__(self, key: PublicKey) -> None:
-        self._size = SIGNATURE_SIZES.get(key.algorithm, -1)
-        self._verify = _load(key)
+        scheme = scheme_named(key.algorithm)
+        self.request_name = scheme.request_name
+        self._size = scheme.signature_size
+        self._verify = _load(scheme, key.value)
 
     def verify(self, signature: bytes, message: bytes, *, what: str) -> None:
         """Raise SignatureError unless *signature* over *message* verifies."""
@@ -71,6 +106,15 @@ class Verifier:
             self._verify(signature, message)
         except InvalidSignature:
             raise SignatureError(f"signature on {what} does not verify") from None
+
+
+def _load(scheme: SignatureScheme, public: bytes) -> Verify:
+    try:
+        if len(public) == scheme.public_size:
+            return scheme.backend().verifier(public)
+    except ValueError as error:
+        raise FormatError(f"not a valid {scheme.name} public key") from error
+    raise FormatError(f"not a valid {scheme.name} public key")
 
 
 def require_identity_set(keys: Sequence[PublicKey], *, what: str) -> None:
@@ -84,16 +128,10 @@ def require_identity_set(keys: Sequence[PublicKey], *, what: str) -> None:
             f"the signature keys of {what} are not a combination that is accepted here",
             hint="update medshare, or ask for keys that sign with Ed25519 and ML-DSA-65",
         )
-    if any(len(key.value) != PUBLIC_SIZES[key.algorithm] for key in keys):
+    if any(len(key.value) != SIGNATURES[key.algorithm].public_size for key in keys):
         raise FormatError(f"a signature key of {what} has the wrong size")
 
 
-def _load(key: PublicKey) -> Verify:
-    try:
-        if key.algorithm == ED25519:
-            return Ed25519PublicKey.from_public_bytes(key.value).verify
-        if key.algorithm == ML_DSA_65:
-            return MLDSA65PublicKey.from_public_bytes(key.value).verify
-    except ValueError as error:
-        raise FormatError(f"not a valid {key.algorithm} public key") from error
-    raise UnsupportedVersionError(f"signature algorithm '{key.algorithm}' is unknown here")
+def request_key(keys: Sequence[PublicKey]) -> PublicKey | None:
+    """Return the first of *keys* that signs requests to relays, or None."""
+    return next((key for key in keys if scheme_named(key.algorithm).request_name), None)

@@ -7,7 +7,6 @@ key rotation without meeting again.
 """
 
 import base64
-import binascii
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -19,7 +18,7 @@ from medshare.ids import STATION_ID_SIZE, StationId
 from medshare.manifest import check_label
 from medshare.suites import suite_named
 from medshare.suites.base import PublicKey, Signer, Suite
-from medshare.suites.kem import load_public
+from medshare.suites.kem import check_public
 from medshare.suites.signatures import require_identity_set
 
 LABEL: Final = "medshare/1 card"
@@ -178,7 +177,7 @@ def _require_known_keys(generation: Generation) -> None:
     if len({key.algorithm for key in generation.kem_keys}) != len(generation.kem_keys):
         raise FormatError("a card has two keys of one algorithm to seal to")
     for key in generation.kem_keys:
-        load_public(key)
+        check_public(key)
 
 
 def _require_place(generation: Generation, before: Sequence[Generation]) -> None:
@@ -207,5 +206,5 @@ def dearmor(data: bytes) -> bytes:
         raise FormatError("this is not a medshare card, or it is cut off")
     try:
         return base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise FormatError("the text of the card is damaged") from error
