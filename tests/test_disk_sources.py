@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from medshare import canonical
 from medshare.disk import sources as module
 from medshare.disk.scan import scan
 from medshare.disk.sources import SourceReader, Sources
@@ -235,6 +236,17 @@ def test_a_description_matches_the_same_files_only(study: Path) -> None:
     described = listed(study).describe()
     (study / "new").write_bytes(b"")
     assert not listed(study).matches(described)
+
+
+def test_a_description_fits_the_journal(study: Path) -> None:
+    """Whatever times files have, before 1970 too, the description can be recorded and read."""
+    os.utime(study / "a", ns=(-(10**18), -(10**18)))
+    sources = listed(study)
+    assert sources.modified_ns[0] == -(10**18)
+    recorded = canonical.encode([*sources.describe()])
+    read = canonical.decode(recorded, limit=10_000, what="it")
+    assert isinstance(read, list)
+    assert sources.matches(read)
 
 
 def test_a_listing_is_lean(tmp_path: Path) -> None:

@@ -79,9 +79,10 @@ class Sources:
         """Return what tells these sources from any others, as plain values for a journal."""
         described: list[str | int] = [len(self)]
         columns = zip(self.sizes, self.modified_ns, self.changed_ns, strict=True)
-        for index, times in enumerate(columns):
+        for index, figures in enumerate(columns):
             described.append(self.path(index))
-            described.extend(times)
+            # Times before 1970 are negative, which the journal's encoding does not know.
+            described.extend(figure % (1 << 63) for figure in figures)
         described.extend(self.folders)
         return described
 
