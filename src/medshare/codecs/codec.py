@@ -27,8 +27,8 @@ _CHEAP: Final = 20
 class Codec:
     """Encodes and decodes chunks of at most `max_plain` bytes; one per thread.
 
-    Buffers of about five times `max_plain` are made when the first raster needs them, and
-    kept.
+    Buffers of about five times `max_plain` and 3 MB are made when the first raster needs
+    them, and kept.
     """
 
     def __init__(self, max_plain: int) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from medshare.codecs.arrays import Floats, Samples
+from medshare.codecs.arrays import U16, Floats, Samples
 from medshare.codecs.interpolation import TAPS, Interpolation
 from medshare.codecs.predictor import Prediction
 from medshare.codecs.shapes import (
@@ -18,11 +18,13 @@ from medshare.codecs.shapes import (
     LEFT,
     PLANE,
     RAW,
+    TILE_SAMPLES,
     UNITY,
     UP,
     Predictor,
     can_interpolate,
     shape_of,
+    tiles_for,
 )
 
 _WINDOWS: Final = 16
@@ -42,8 +44,9 @@ class Fitting:
 
     def __init__(self) -> None:
         self._interpolation = Interpolation(_MAX_SAMPLE)
-        self._prediction = Prediction(_MAX_SAMPLE)
-        self._residuals = np.empty(_MAX_SAMPLE + _MAX_SAMPLE // 32 + 1, np.uint16)
+        room = tiles_for(_MAX_SAMPLE) * TILE_SAMPLES
+        self._residuals = np.empty(room, U16)
+        self._prediction = Prediction(_MAX_SAMPLE, np.empty(room, U16))
 
     def choose_light(
         self, samples: Samples, pitch: int, *, narrow: bool

@@ -46,8 +46,9 @@ class Interpolation:
         band = max_samples // 4 + max_samples // 128 + row
         self._kept = np.zeros(band + 4 * row + 8, np.int32)
         self._centre = np.zeros(band + 4 * row + 8, np.int32)
-        self._stripe = max(_STRIPE, 4 * row)
-        self._work = [np.empty(self._stripe + 4 * row + 8, np.int32) for _ in range(5)]
+        self._stripe = min(_STRIPE, band)
+        spans = [self._stripe + 3 * row] * 2 + [self._stripe] * 3
+        self._work = [np.empty(span, np.int32) for span in spans]
         self._result = np.empty(self._stripe, np.uint16)
         self._band = self._width = self._margin = 0
 

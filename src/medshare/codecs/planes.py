@@ -14,7 +14,7 @@ from medshare.codecs.arrays import U16, Bytes, Samples
 from medshare.codecs.forms import gather, scatter
 from medshare.codecs.frames import Frames
 from medshare.codecs.predictor import Prediction
-from medshare.codecs.shapes import NARROW, shape_of
+from medshare.codecs.shapes import NARROW, TILE_SAMPLES, shape_of, tiles_for
 from medshare.codecs.table import (
     RUN_SIZE,
     Head,
@@ -37,10 +37,12 @@ class Planes:
     def __init__(self, max_plain: int, frames: Frames) -> None:
         self.max_samples = max(1, max_plain // 2)
         self._frames = frames
-        self._samples = np.empty(self.max_samples, U16)
-        self._residuals = np.empty(self.max_samples + self.max_samples // 32 + 1, U16)
-        self._prediction = Prediction(self.max_samples)
-        self._tiling = Tiling(self.max_samples)
+        # Three buffers do for all steps: what one step has read, the next one overwrites.
+        room = tiles_for(self.max_samples) * TILE_SAMPLES
+        first, second, third = (np.empty(room, U16) for _ in range(3))
+        self._samples, self._residuals = first[: self.max_samples], second
+        self._prediction = Prediction(self.max_samples, third)
+        self._tiling = Tiling(first, second, third)
 
     def gather(self, chunk: Bytes, form: int, runs: Sequence[Run]) -> Samples:
         """Return the samples in `runs`; valid until the next call, of any method."""

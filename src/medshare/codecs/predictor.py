@@ -18,7 +18,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from medshare.codecs.arrays import U32, Samples
+from medshare.codecs.arrays import U16, U32, Samples
 from medshare.codecs.interpolation import BELOW, CENTRE, RIGHT, Interpolation, split_weights
 from medshare.codecs.shapes import LEFT, PLANE, RAW, UP, Predictor, Shape, shape_of
 
@@ -26,13 +26,16 @@ _NARROW_ROW: Final = 32
 
 
 class Prediction:
-    """Turns rasters of at most `max_samples` into residuals and back; owns its buffers."""
+    """Turns rasters of at most `max_samples` into residuals and back.
 
-    def __init__(self, max_samples: int) -> None:
+    `work` is as large as the residuals can be, and is written by every call.
+    """
+
+    def __init__(self, max_samples: int, work: Samples) -> None:
         self._interpolation = Interpolation(max_samples)
-        self._work = np.empty(max_samples + max_samples // 32 + 1, np.uint16)
-        self._kept = np.empty(self._work.size // 4 + 1, np.uint16)
-        self._wide = np.empty(self._work.size // 4 + 1, U32)
+        self._work = work
+        self._kept = np.empty(work.size // 4 + 1, U16)
+        self._wide = np.empty(work.size // 4 + 1, U32)
 
     def predict(
         self, samples: Samples, predictor: Predictor, into: Samples, *, narrow: bool

@@ -28,6 +28,7 @@ _GUESSES: Final = (
     *((LE16, 1), (LE16, 2), (LE16, 12), (BE16, 1)),
     *((BYTES, 1), (BYTES, 4), (RGB, 1), (WORDS, 1)),
 )
+_NOISE: Final = 7.9
 _WORTH_A_LOOK: Final = 1.4
 _STRETCH: Final = 1 << 14
 _LEAST_PITCH: Final = 32
@@ -46,7 +47,7 @@ def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
     if chunk.size < LEAST_BYTES:
         return None
     windows = _windows(chunk)
-    best, cost = None, min(rival(windows.tobytes()) * _WORTH_A_LOOK, 8.0)
+    best, cost = None, min(rival(windows.tobytes()) * _WORTH_A_LOOK, _NOISE)
     for form, stride in _GUESSES:
         for phase in range(SAMPLE_BYTES[form]):
             found = _cost(windows[:, phase:], form, stride)
@@ -92,7 +93,7 @@ def resembles_rows(samples: Samples, pitch: int) -> bool:
     """Tell whether samples resemble those a row above more than those a little beside."""
     if pitch <= 2 * _BESIDE or samples.size < 2 * pitch:
         return pitch <= samples.size
-    signed = samples.astype(np.int32)
+    signed = samples[-max(_STRETCH * _STRETCHES, 2 * pitch) :].astype(np.int32)
     return _row_step(signed, pitch) <= _step_beside(signed, pitch)
 
 

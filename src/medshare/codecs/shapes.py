@@ -90,6 +90,14 @@ class Shape:
         return self.bands * down * across + -(-self.loose // TILE_SAMPLES)
 
 
+def tiles_for(max_samples: int) -> int:
+    """Return how many tiles any raster of at most `max_samples` has at most.
+
+    Rows made even add one sample in 33 to a raster, and the last tile may be partly empty.
+    """
+    return (max_samples + max_samples // (2 * LEAST_WIDTH)) // TILE_SAMPLES + 2
+
+
 def can_interpolate(pitch: int, count: int) -> bool:
     """Tell whether rows of `pitch` samples are wide and many enough to be halved."""
     return pitch >= 2 * LEAST_WIDTH and count >= pitch * LEAST_ROWS

@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from medshare.codecs.arrays import U16, U32, U64, Bytes, Samples
+from medshare.codecs.arrays import U32, U64, Bytes, Samples
 from medshare.codecs.shapes import TILE, TILE_SAMPLES, Shape
 from medshare.errors import CodecError
 
@@ -77,13 +77,16 @@ def stream_sizes(widths: Bytes) -> list[int]:
 
 
 class Tiling:
-    """Tiles of rasters of at most `max_samples`, sorted and packed; owns its buffers."""
+    """Tiles of rasters, sorted and packed, in buffers that are given.
 
-    def __init__(self, max_samples: int) -> None:
-        tiles = (max_samples + max_samples // 32) // TILE_SAMPLES + 2
-        self._tiles = np.empty((tiles, TILE_SAMPLES), U16)
-        self._sorted = np.empty((tiles, TILE_SAMPLES), U16)
-        self._streams = np.empty(2 * tiles * TILE_SAMPLES, np.uint8)
+    Each has room for all tiles.  `first` holds the streams, `second` sorted tiles, where
+    the residuals may be as well, and `third` tiles in their own order.
+    """
+
+    def __init__(self, first: Samples, second: Samples, third: Samples) -> None:
+        self._streams = first.view(np.uint8)
+        self._sorted = second.reshape(-1, TILE_SAMPLES)
+        self._tiles = third.reshape(-1, TILE_SAMPLES)
 
     def pack(self, residuals: Samples, shape: Shape) -> tuple[Bytes, list[Bytes]]:
         """Return the width of each tile, and the streams; valid until the next call."""
