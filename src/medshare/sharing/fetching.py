@@ -50,6 +50,7 @@ class Fetching:
         patience: Patience,
         wait: float,
         damage_delay: float,
+        damage_wait: float,
     ) -> None:
         self._in = incoming
         self._transport = transport
@@ -57,6 +58,7 @@ class Fetching:
         self._patience = patience
         self._wait = wait
         self._damage_delay = damage_delay
+        self._damage_wait = damage_wait
         self._verifier = ChunkVerifier(incoming.opened.envelope)
         self._work = WorkList(incoming.layout.chunk_count, done=incoming.history.chunks)
         self._changed = threading.Condition()
@@ -128,7 +130,8 @@ class Fetching:
         if self._work.moving_count:
             crew.pause(0.2)
             return
-        left = self._wait - (time.monotonic() - self._meter.last_moved)
+        wait = min(self._wait, self._damage_wait) if self._spoilt else self._wait
+        left = wait - (time.monotonic() - self._meter.last_moved)
         if left <= 0:
             raise self._unfinished()
         known = self._stored
@@ -157,12 +160,19 @@ class Fetching:
         )
 
     def _news(self, stored: Stored) -> None:
+        """Offer what is said to be there; at first, all of a sealed parcel, and what was bad.
+
+        A far side may have mended a chunk without having noticed, or may deny one it has.
+        """
+        listed = {record.index for record in stored.chunks} | self._spoilt
         with self._changed:
+            if self._stored is None and stored.sealed:
+                listed.update(range(self._work.total))
             self._stored = stored
             self._work.offer(
-                record.index
-                for record in sorted(stored.chunks, key=lambda record: record.index)
-                if 0 <= record.index < self._work.total and record.index not in self._hopeless
+                index
+                for index in sorted(listed)
+                if 0 <= index < self._work.total and index not in self._hopeless
             )
             self._changed.notify_all()
 

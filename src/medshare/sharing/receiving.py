@@ -43,6 +43,8 @@ class ReceiveOptions:
     give_up_after: float = 300.0
     damage_delay: float = 1.0
     """First pause before a chunk that arrived damaged twice is fetched again."""
+    damage_wait: float = 20.0
+    """How long to wait for an intact copy of a damaged chunk, while nothing else moves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,7 @@ class Receiving:
             patience=self._patience,
             wait=options.wait,
             damage_delay=options.damage_delay,
+            damage_wait=options.damage_wait,
         )
 
     def run(self) -> ReceiveResult:
