@@ -178,5 +178,5 @@ def describe(event: Waiting | Retrying) -> str:
         since = f", for {text.span(event.seconds)} already" if event.seconds >= 1 else ""
         return f"waiting for {what}{since}"
     reason = _REASONS.get(event.reason, f"it failed ({text.visible(event.reason)})")
-    delay = text.span(event.delay)
-    return f"{what}: {reason}; trying again in {delay} (attempt {event.attempt})"
+    soon = f"in {text.span(event.delay)}" if event.delay >= 1 else "at once"
+    return f"{what}: {reason}; trying again {soon} (attempt {event.attempt})"

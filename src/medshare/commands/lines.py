@@ -125,6 +125,8 @@ class PlainOutput(Output):
                 self._next, self._last = _next_step(figures.done), self._clock()
             case Progress():
                 self._progress(event)
+            case Retrying() if event.delay < _BRIEF and not self._verbose:
+                pass
             case Waiting() if event.seconds:
                 self._waiting(event)
             case Waiting() | Retrying():

@@ -199,7 +199,7 @@ class Relay:
         line = output.readline() if output is not None else b""
         record = json.loads(line or b"{}")
         if record.get("event") == "error":
-            raise MedshareError(str(record["message"]), hint=record.get("hint"))
+            raise UsageError(str(record["message"]), hint=record.get("hint"))
         if record.get("event") != "relay_ready":
             raise MedshareError("the relay of the demo did not start")
         return str(record["url"])

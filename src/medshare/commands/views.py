@@ -65,7 +65,7 @@ def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], ro
     else:
         line = headline("●", OPEN, f"sealed, not yet received by {away}: {amount}")
         following = "the same command with --wait, to be told when it has arrived"
-    rows = [("parcel", result.parcel.hex()), ("by", text.visible(route))]
+    rows = [("parcel", result.parcel.hex()), ("route", text.visible(route))]
     return Group(line, facts([*rows, ("moved", _moved(result)), ("next", following)]))
 
 
