@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from tests.independent_planes import planes
 from tests.independent_values import (
     MIB,
     RefusedError,
@@ -151,6 +152,8 @@ def decoded(codec: int, encoded: bytes, size: int) -> bytes:
     if codec == 0:
         need(len(encoded) == size, "integrity.codec", "stored size")
         return encoded
+    if codec == 2:
+        return planes(encoded, size, 16 * MIB)
     need(codec == 1, "integrity.codec", "unknown codec")
     try:
         header = zstandard.get_frame_parameters(encoded)
