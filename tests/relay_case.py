@@ -16,15 +16,38 @@ from medshare.relay.app import RelayApp
 from medshare.relay.service import Service, opened
 from medshare.relay.settings import Limits
 from medshare.suites.base import Signer
+from medshare.suites.intl import INTL
+from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
+from medshare.trust.card import Generation, issue
 from medshare.wire.problems import Problem, decode_problem
 from medshare.wire.routes import Target
-from tests.builder import Identity
+from tests.builder import CREATED, Identity, octets
 from tests.running_relay import enroll
 from tests.suites.transport_suite import ALICE, BOB, CAROL
 
 HOST = "relay.example.org"
 NOW = 1_760_000_000
 _nonces = itertools.count()
+
+
+def rotated(identity: Identity, label: str = "") -> Identity:
+    """Return *identity* with a further generation of keys; each *label* makes other ones."""
+    number = len(identity.card.generations)
+    signers = (
+        signer_from_seed(ED25519, octets(f"{identity.name} {number} {label} ed25519")),
+        signer_from_seed(ML_DSA_65, octets(f"{identity.name} {number} {label} ml-dsa-65")),
+    )
+    generation = Generation(
+        station=identity.station,
+        number=number,
+        name=identity.name,
+        suite=INTL.name,
+        created=CREATED + number,
+        sign_keys=tuple(one.public for one in signers),
+        kem_keys=identity.card.current.kem_keys,
+    )
+    card = issue(generation, signers, before=identity.card, old=identity.signers)
+    return replace(identity, card=card, signers=signers)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """Cards at the relay: enrolling, rotating keys, and what may not pass for either."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,37 +8,15 @@ import pytest
 from medshare.errors import NotFoundError, RelayRefusedError, StorageError
 from medshare.ids import ParcelId
 from medshare.relay.enrolment import Stations
-from medshare.suites.intl import INTL
-from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
-from medshare.trust.card import Card, Generation, issue
+from medshare.trust.card import Card
 from medshare.wire import problems, routes
 from medshare.wire.bodies import inbox_query
 from medshare.wire.routes import MAX_CARD_BODY, Target
-from tests.builder import CREATED, Identity, make_identity, octets
-from tests.relay_case import Case, Request, open_case, signed
+from tests.builder import Identity, make_identity, octets
+from tests.relay_case import Case, Request, open_case, rotated, signed
 from tests.suites.transport_suite import ALICE, BOB
 
 PUT = Target(routes.PUT_CARD)
-
-
-def rotated(identity: Identity, label: str = "") -> Identity:
-    """Return *identity* with a further generation of keys; each *label* makes other ones."""
-    number = len(identity.card.generations)
-    signers = (
-        signer_from_seed(ED25519, octets(f"{identity.name} {number} {label} ed25519")),
-        signer_from_seed(ML_DSA_65, octets(f"{identity.name} {number} {label} ml-dsa-65")),
-    )
-    generation = Generation(
-        station=identity.station,
-        number=number,
-        name=identity.name,
-        suite=INTL.name,
-        created=CREATED + number,
-        sign_keys=tuple(one.public for one in signers),
-        kem_keys=identity.card.current.kem_keys,
-    )
-    card = issue(generation, signers, before=identity.card, old=identity.signers)
-    return replace(identity, card=card, signers=signers)
 
 
 NEWER = rotated(ALICE)

@@ -100,7 +100,7 @@ def mapped_errors() -> Iterator[None]:
             f"this answers as no medshare relay does: {error.message}",
             hint="check the address of the relay, and what stands between",
         ) from error
-    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError, httpx.CookieConflict) as error:
         raise _network_error(error) from error
 
 

@@ -6,6 +6,7 @@ All that httpx raises, and all that a relay may answer, becomes an error of ours
 """
 
 import math
+import re
 import ssl
 import threading
 import time
@@ -42,6 +43,8 @@ STALL_SECONDS: Final = 60.0
 """Without an octet in either direction, after which a request has failed."""
 CONNECTIONS: Final = 16
 MAX_INBOX_PAGES: Final = 256
+_AUTHORITY: Final = re.compile(rb"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_MAX_PORT: Final = 65535
 _DIGEST: Final = "medshare.digest"
 
 
@@ -78,12 +81,14 @@ class RelayTransport:
         ca_file: Path | None = None,
         tls: ssl.SSLContext | None = None,
         connections: int = CONNECTIONS,
+        stall_seconds: float = STALL_SECONDS,
         clock: Callable[[], float] = time.time,
         random: RandomBytes = SYSTEM_RANDOM,
     ) -> None:
         self._url = _base(url)
         self._authority = self._url.netloc.decode("ascii")
         self._requester = requester
+        self._stall_seconds = stall_seconds
         self._clock = clock
         self._random = random
         self._states: dict[ParcelId, _Known] = {}
@@ -150,7 +155,7 @@ class RelayTransport:
         tag = before.tag if before is not None else ""
         target = Target(routes.GET_STATE, parcel)
         query = bodies.state_query(known=tag, wait=wait)
-        with self._ask(target, query=query, patience=STALL_SECONDS + wait) as answer:
+        with self._ask(target, query=query, wait=wait) as answer:
             state = answer.decoded(bodies.decode_state, limit=bodies.MAX_STATE)
             known = _Known.after(before, state)
         with self._lock:
@@ -236,12 +241,12 @@ class RelayTransport:
         query: str = "",
         body: Buffer | None = None,
         digest: bytes | None = None,
-        patience: float = STALL_SECONDS,
+        wait: int = 0,
     ) -> Iterator["Answer"]:
         """Make one request and lend its answer; raise what a refusal is here."""
         with mapped_errors():
             digest = digest or (None if body is None else blake3(body).digest())
-            request = partial(self._request, target, query, body, digest, patience)
+            request = partial(self._request, target, query, body, digest, wait)
             try:
                 answer = Answer.to(request(), self._http)
             except AccessDeniedError as error:
@@ -255,7 +260,7 @@ class RelayTransport:
                 answer.close()
 
     def _request(
-        self, target: Target, query: str, body: Buffer | None, digest: bytes | None, patience: float
+        self, target: Target, query: str, body: Buffer | None, digest: bytes | None, wait: int
     ) -> httpx.Request:
         headers = {"Host": self._authority, "Accept-Encoding": "identity"}
         if body is not None:
@@ -269,8 +274,8 @@ class RelayTransport:
                 _DIGEST: digest,
                 "timeout": {
                     "connect": CONNECT_SECONDS,
-                    "read": patience,
-                    "write": STALL_SECONDS,
+                    "read": self._stall_seconds + wait,
+                    "write": self._stall_seconds,
                     "pool": None,
                 },
             },
@@ -338,8 +343,8 @@ def _base(url: str) -> httpx.URL:
         Origin.of(parsed)
     except (httpx.InvalidURL, httpx.UnsupportedProtocol, UnicodeError) as error:
         raise UsageError(f"this is not the address of a relay: {error}".lower()) from None
-    if not parsed.host or parsed.userinfo or parsed.query or parsed.fragment:
+    only = parsed.path in {"", "/"} and not (parsed.userinfo or parsed.query or parsed.fragment)
+    named = _AUTHORITY.fullmatch(parsed.netloc) and 0 < (parsed.port or 1) <= _MAX_PORT
+    if not (only and named):
         raise UsageError("the address of a relay is https://host or https://host:port")
-    if parsed.path not in {"", "/"}:
-        raise UsageError("the address of a relay has no path: https://host or https://host:port")
     return parsed.copy_with(path="/")
