@@ -1,9 +1,10 @@
 """The journal: what was recorded is there again, whatever happened to the end of the file."""
 
 import errno
-import multiprocessing
 import os
 import stat
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -150,29 +151,34 @@ def test_a_link_or_a_pipe_is_no_journal(tmp_path: Path) -> None:
     assert (tmp_path / "real").read_bytes() == b""
 
 
-def _try_to_open(path: Path, answers: "multiprocessing.Queue[str]") -> None:
-    try:
-        JournalFile.open(path).close()
-        answers.put("opened")
-    except StorageError as error:
-        answers.put(error.message)
+TRY_TO_OPEN = """
+import pathlib, sys
+from medshare.disk.journal_file import JournalFile
+from medshare.errors import StorageError
+try:
+    JournalFile.open(pathlib.Path(sys.argv[1])).close()
+    print("opened")
+except StorageError as error:
+    print(error.message)
+"""
+
+
+def open_elsewhere(path: Path) -> str:
+    """Return what another process says that opens the journal at *path*."""
+    return subprocess.run(
+        [sys.executable, "-c", TRY_TO_OPEN, str(path)],
+        env={"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
 
 
 def test_a_journal_is_used_by_one_process_at_a_time(tmp_path: Path) -> None:
     """Another process is refused while the journal is open, and not afterwards."""
-    path = tmp_path / "j"
-    context = multiprocessing.get_context("spawn")
-    answers = context.Queue()
-    for expected in ("worked on by another medshare", "opened"):
-        journal = JournalFile.open(path)
-        if expected == "opened":
-            journal.close()
-        other = context.Process(target=_try_to_open, args=(path, answers))
-        other.start()
-        answer = answers.get(timeout=60)
-        other.join()
-        journal.close()
-        assert expected in answer
+    with JournalFile.open(tmp_path / "j"):
+        assert "worked on by another medshare" in open_elsewhere(tmp_path / "j")
+    assert open_elsewhere(tmp_path / "j") == "opened\n"
 
 
 def test_a_journal_open_twice_in_one_process_is_refused(tmp_path: Path) -> None:
