@@ -309,6 +309,24 @@ def test_a_sealed_parcel_needs_no_station(a: Hospital, tmp_path: Path) -> None:
     assert "for which nobody here vouches" in done.stdout
 
 
+def test_a_parcel_of_a_stranger_is_shown_and_refused(
+    a: Hospital, b: Hospital, tmp_path: Path, homes: tuple[Path, Path, Path]
+) -> None:
+    """Whoever is not a contact is named as unknown, and nothing of theirs is received."""
+    stranger = Hospital(tmp_path / "c", tmp_path, a.environment)
+    assert stranger.run("init", "--name", "hospital-a").exit_code == 0
+    card = str(homes[0].parent / "b.card")
+    assert stranger.run("card", "import", card, "--yes").exit_code == 0
+    parcel = sent(stranger)
+    listed = b.run("receive", "--list", "--folder", "usb")
+    assert listed.exit_code == 0
+    assert listed.stdout.startswith(f"✗ {parcel} from unknown sender: cannot be opened here")
+    refused = b.run("receive", "--output", "inbox", "--folder", "usb")
+    assert refused.exit_code == 4
+    assert "is not among your contacts" in refused.stderr
+    assert not (tmp_path / "inbox").exists()
+
+
 def test_quiet_is_quiet(a: Hospital, b: Hospital) -> None:
     """With -q a success prints nothing at all, and a failure its one sentence."""
     send = a.run("send", "study", "--to", "hospital-b", "--folder", "usb", "-q")

@@ -143,6 +143,9 @@ class Place:
         folder = root / name
         folder.mkdir(mode=0o700)
         outside = {k: v for k, v in os.environ.items() if not k.startswith("MEDSHARE_")}
+        if "PYTHONPATH" in outside:  # may be relative, and each place has a folder of its own
+            parts = outside["PYTHONPATH"].split(os.pathsep)
+            outside["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts)
         return cls(name, folder, outside | more)
 
     def run(self, words: list[str]) -> int:
