@@ -6,6 +6,7 @@ It may be shared by all tests, as each sends a parcel of its own.
 
 import threading
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Protocol
 
@@ -38,8 +39,9 @@ class FarSide(Protocol):
         """Return the file that holds a stored chunk, for damaging it."""
 
 
+@cache
 def study(label: str, *, recipients: tuple[Identity, ...] = (BOB,)) -> Parcel:
-    """Return a parcel of Alice's with five chunks; each *label* makes another one."""
+    """Return a parcel of Alice's with five chunks; each *label* names another one."""
     files = {"ct/1.dcm": octets(f"{label} 1", 3000), "ct/2.dcm": octets(f"{label} 2", 1500)}
     return make_parcel(files, sender=ALICE, recipients=recipients, label=label)
 
