@@ -67,6 +67,7 @@ class Fetching:
         self._damage = DamageReport()
         self._hopeless: dict[int, MedshareError] = {}
         self._spoilt: set[int] = set()
+        self._asked: set[int] = set()
         self._recorded = incoming.history.recorded
         self._last_sync = time.monotonic()
 
@@ -130,7 +131,7 @@ class Fetching:
         if self._work.moving_count:
             crew.pause(0.2)
             return
-        wait = min(self._wait, self._damage_wait) if self._spoilt else self._wait
+        wait = min(self._wait, self._damage_wait) if self._is_sealed() else self._wait
         left = wait - (time.monotonic() - self._meter.last_moved)
         if left <= 0:
             raise self._unfinished()
@@ -147,17 +148,22 @@ class Fetching:
         self._news(crew.retrying("waiting for the sender", news))
 
     def _unfinished(self) -> IntegrityError:
-        """Return why the parcel is not whole: no more came, or only damaged copies did."""
-        if not self._spoilt:
+        """Return why the parcel is not whole: no more came, or no intact copy of some."""
+        if not self._is_sealed():
             return IncompleteError(
                 "the sender has not finished sending this parcel",
                 hint="run the same command again later; what is here is kept",
             )
-        return IntegrityError(
-            f"{len(self._spoilt)} of {self._work.total} chunks arrived damaged, and no intact copy "
-            f"came; they hold {self.names(self._spoilt)}",
+        missing = self._work.missing()
+        kind = IntegrityError if self._spoilt else IncompleteError
+        return kind(
+            f"no intact copy of {len(missing)} of {self._work.total} chunks is to be had; they hold "
+            f"{self.names(missing)}",
             hint="let the sender run the same send again, which mends it; then run this again",
         )
+
+    def _is_sealed(self) -> bool:
+        return self._stored is not None and self._stored.sealed
 
     def _news(self, stored: Stored) -> None:
         """Offer what is said to be there; at first, all of a sealed parcel, and what was bad.
@@ -191,9 +197,7 @@ class Fetching:
             record = self._verifier.check(index, buffer[:size])
             plain, digests = unpacker.unpack(index, buffer[:size])
         except NotFoundError:
-            crew.pause(0.5)
-            with self._changed:
-                self._work.withdraw(index)
+            self._not_there(index, crew)
             return
         except _DAMAGED as error:
             self._damaged(index, error, crew)
@@ -213,6 +217,16 @@ class Fetching:
             self._changed.notify_all()
         hashing.arrived(index, plain)
         self._meter.moved(plain=len(plain), wire=size)
+
+    def _not_there(self, index: int, crew: Crew) -> None:
+        """Leave a chunk until there is news of it; of a sealed parcel, ask the sender for it."""
+        if self._is_sealed() and index not in self._asked:
+            self._asked.add(index)
+            want = partial(self._transport.want_chunks, self._in.parcel, (index,))
+            crew.retrying("asking for a chunk again", want)
+        crew.pause(0.5)
+        with self._changed:
+            self._work.withdraw(index)
 
     def _damaged(self, index: int, error: MedshareError, crew: Crew) -> None:
         """Fetch a damaged chunk again, ask for a replacement, or give it up."""
