@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from tests.independent_planes import planes
+from tests.independent_planes import plain_of
 from tests.independent_values import (
     MIB,
     RefusedError,
@@ -147,25 +147,7 @@ def layout(sizes: list[int], chunk_size: int) -> list[list[int]]:
 # --- §6: chunks ---------------------------------------------------------------------------
 
 
-def decoded(codec: int, encoded: bytes, size: int) -> bytes:
-    """Decode one chunk (§13.4)."""
-    if codec == 0:
-        need(len(encoded) == size, "integrity.codec", "stored size")
-        return encoded
-    if codec == 2:
-        return planes(encoded, size, 16 * MIB)
-    need(codec == 1, "integrity.codec", "unknown codec")
-    try:
-        header = zstandard.get_frame_parameters(encoded)
-        plain = not header.dict_id and not header.has_checksum
-        need(plain and header.content_size == size, "integrity.codec", "frame header")
-        opener = zstandard.ZstdDecompressor()
-        return opener.decompress(encoded, max_output_size=size, allow_extra_data=False)
-    except zstandard.ZstdError as error:
-        refuse("integrity.codec", str(error))
-
-
-def opened(chunk: bytes, key: bytes, pieces: list[int]) -> bytes:
+def opened(chunk: bytes, key: bytes, pieces: list[int], chunk_size: int) -> bytes:
     """Decrypt a checked chunk; check and return its plaintext (§6.2)."""
     try:
         payload = AESGCM(key).decrypt(chunk[32:44], chunk[44:-64], chunk[:44])
@@ -178,7 +160,7 @@ def opened(chunk: bytes, key: bytes, pieces: list[int]) -> bytes:
     end = len(payload) - 16 - 32 * count
     need(size <= end and size <= plain, "format", "lengths")
     need(not payload[size:end].strip(b"\0"), "format", "padding")
-    content = decoded(trailer[12], payload[:size], plain)
+    content = plain_of(trailer[12], payload[:size], plain, chunk_size)
     at = 0
     for number, piece in enumerate(pieces):
         digest = payload[end + 32 * number : end + 32 * number + 32]
@@ -350,7 +332,10 @@ def open_all(
         same = place(chunk, index, envelope) == digests[index]
         need(same, "integrity.digest", "not the sealed chunk")
     secret = kdf(key, b"medshare/1 content\0" + envelope["parcel"])
-    return [opened(chunk, secret, chunks[index]) for index, chunk in enumerate(octets)]
+    return [
+        opened(chunk, secret, chunks[index], envelope["chunk_size"])
+        for index, chunk in enumerate(octets)
+    ]
 
 
 def main() -> int:

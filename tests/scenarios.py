@@ -189,6 +189,7 @@ def honest() -> Iterator[Vector]:
         good("from-a-rotated-station", "§10.3", "sealed with keys of the second generation",
              rotated_parcel(), sender="a2"),
         extended(),
+        codec_planes(),
         card("card", "§10", "a card of one generation", A.card.encoded),
         card("card-rotated", "§10.3", "a card of two generations", rotated().card.encoded),
         receipt("receipt", "§9", "the receipt of b", make_receipt(two_chunks(), B)),
@@ -207,6 +208,19 @@ def extended() -> Vector:
     forger.envelope["extra"] = {"colour": ["blue", 1, None, True, {}]}
     honest = good("extra-is-ignored", "§2.5", "the envelope has a field in `extra`", parcel)
     return replace(honest, objects=objects_of(forger.octets()))
+
+
+def codec_planes() -> Vector:
+    """A noisy 16-bit image, for which a sender chooses codec 2."""
+    noise = octets("noise of the image", 128 * 128)
+    image = b"".join(
+        (1000 + 2 * (at // 128) + at % 128 + noise[at] % 32).to_bytes(2, "little")
+        for at in range(128 * 128)
+    )
+    parcel = make_parcel(
+        {"image.raw": image}, sender=A, recipients=[B], chunk_size=1 << 15, label="codec-planes"
+    )
+    return good("codec-planes", "§13.4", "a noisy 16-bit image of 128 by 128", parcel)
 
 
 @cache

@@ -9,9 +9,12 @@ import cbor2
 import pytest
 
 from medshare import errors, signed
+from medshare.chunk import parse_trailer
+from medshare.codecs import PLANES, STORE, ZSTD
 from medshare.envelope import encode_envelope, parse_envelope
 from medshare.errors import FormatError, MedshareError, NoIdentityMatchError
 from medshare.manifest import FileEntry, Manifest, check_path
+from medshare.packing import ChunkOpener
 from medshare.receipt import encode_receipt, parse_receipt
 from medshare.seal import encode_seal, parse_seal
 from medshare.sealing import key_id, open_manifest, unwrap_parcel_key
@@ -22,7 +25,7 @@ from tests.vector_files import EXPECT, PATHS, Vector, all_vectors, listing_of, s
 
 VECTORS = {vector.name: vector for vector in all_vectors()}
 STATIONS = stations()
-HONEST = 25
+HONEST = 26
 DISHONEST = 229
 
 PARCELS = [name for name, vector in VECTORS.items() if vector.kind == "parcel"]
@@ -176,3 +179,16 @@ def test_the_key_is_the_same_for_all() -> None:
     assert len(keys) == 1
     key = unwrap_parcel_key(envelope, STATIONS["c"].station, STATIONS["c"].openers)
     assert open_manifest(vector.manifest, key, envelope).files
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"), [("codec-store", STORE), ("compressed", ZSTD), ("codec-planes", PLANES)]
+)
+def test_each_codec_has_its_vector(name: str, codec: int) -> None:
+    """There is a vector whose first chunk was encoded with each of the three codecs."""
+    vector = VECTORS[name]
+    envelope = parse_envelope(vector.envelope)
+    key = unwrap_parcel_key(envelope, STATIONS["b"].station, STATIONS["b"].openers)
+    out = memoryview(bytearray(len(vector.chunks[0])))
+    payload = ChunkOpener(envelope, key).open(memoryview(vector.chunks[0]), out)
+    assert parse_trailer(payload).codec == codec
