@@ -11,16 +11,18 @@ from typing import Any
 from blake3 import blake3
 
 from medshare import httpsig
+from medshare.envelope import ChunkVerifier, check_sealed_manifest, parse_envelope
 from medshare.relay.admission import Names
 from medshare.relay.app import RelayApp
 from medshare.relay.service import Service, opened
 from medshare.relay.settings import Limits
+from medshare.seal import parse_seal
 from medshare.suites.base import Signer
 from medshare.suites.intl import INTL
 from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
 from medshare.trust.card import Generation, issue
 from medshare.wire.problems import Problem, decode_problem
-from medshare.wire.routes import Target
+from medshare.wire.routes import Target, chunk_name
 from tests.builder import CREATED, Identity, octets
 from tests.running_relay import enroll
 from tests.suites.transport_suite import ALICE, BOB, CAROL
@@ -201,3 +203,39 @@ def open_case(data: Path, **settings: Any) -> Iterator[Case]:
     enroll(data, ALICE, BOB, CAROL)
     with Case(data, **settings).open() as case:
         yield case
+
+
+def check_consistency(case: Case) -> None:
+    """Assert that files and rows agree, that all that is there is whole, and is counted."""
+    root = case.data / "parcels"
+    total = 0
+    with case.service.parcels.database.reading() as view:
+        rows = {row.parcel: row for row in view.parcels() if row.gone is None}
+        assert {row.parcel.hex() for row in rows.values()} == {path.name for path in root.iterdir()}
+        for parcel, row in rows.items():
+            folder = root / parcel.hex()
+            sizes = {
+                str(p.relative_to(folder)): p.stat().st_size
+                for p in folder.rglob("*")
+                if p.is_file()
+            }
+            envelope = parse_envelope((folder / "envelope").read_bytes())
+            assert ("manifest" in sizes) == row.manifest
+            assert ("seal" in sizes) == (row.seal is not None)
+            if row.manifest:
+                check_sealed_manifest((folder / "manifest").read_bytes(), envelope)
+            if row.seal is not None:
+                seal = parse_seal((folder / "seal").read_bytes(), envelope)
+                assert seal.digest.value == row.seal
+            held = {chunk_name(one.index): one for one in view.chunks(row.number) if one.held}
+            assert held.keys() == {path.name for path in (folder / "chunks").iterdir()}
+            for name, one in held.items():
+                record = ChunkVerifier(envelope).check(
+                    one.index, (folder / "chunks" / name).read_bytes()
+                )
+                assert (record.digest, record.signature) == (one.digest, one.signature)
+            given = {s.hex() for s, size in view.receipts(row.number).items() if size is not None}
+            assert given == {path.name for path in (folder / "receipts").iterdir()}
+            assert row.size == sum(sizes.values())
+            total += row.size
+    assert case.service.parcels.ledger.used() == total

@@ -10,18 +10,16 @@ import pytest
 
 from medshare.chunk import SIGNATURE_SIZE
 from medshare.disk.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
-from medshare.envelope import ChunkVerifier, check_sealed_manifest, parse_envelope
 from medshare.errors import StorageError
 from medshare.relay.files import read_back
 from medshare.relay.folder import DATABASE
-from medshare.seal import parse_seal
 from medshare.suites.intl import INTL
 from medshare.wire import bodies, routes
 from medshare.wire.bodies import State, decode_state, state_query
 from medshare.wire.routes import Target, chunk_name
 from tests.builder import make_parcel, octets
 from tests.fault import Killed, killed_at
-from tests.relay_case import Case, Request, open_case, signed
+from tests.relay_case import Case, Request, check_consistency, open_case, signed
 from tests.suites.transport_suite import ALICE, BOB, flip
 
 PARCEL = make_parcel({"a": octets("crash", 1500)}, sender=ALICE, recipients=[BOB], label="crash")
@@ -66,42 +64,6 @@ def state(case: Case) -> State:
     return decode_state(reply.body)
 
 
-def check_consistency(case: Case) -> None:
-    """Assert that files and rows agree, that all that is there is whole, and is counted."""
-    root = case.data / "parcels"
-    total = 0
-    with case.service.parcels.database.reading() as view:
-        rows = {row.parcel: row for row in view.parcels() if row.gone is None}
-        assert {row.parcel.hex() for row in rows.values()} == {path.name for path in root.iterdir()}
-        for parcel, row in rows.items():
-            folder = root / parcel.hex()
-            sizes = {
-                str(p.relative_to(folder)): p.stat().st_size
-                for p in folder.rglob("*")
-                if p.is_file()
-            }
-            envelope = parse_envelope((folder / "envelope").read_bytes())
-            assert ("manifest" in sizes) == row.manifest
-            assert ("seal" in sizes) == (row.seal is not None)
-            if row.manifest:
-                check_sealed_manifest((folder / "manifest").read_bytes(), envelope)
-            if row.seal is not None:
-                seal = parse_seal((folder / "seal").read_bytes(), envelope)
-                assert seal.digest.value == row.seal
-            held = {chunk_name(one.index): one for one in view.chunks(row.number) if one.held}
-            assert held.keys() == {path.name for path in (folder / "chunks").iterdir()}
-            for name, one in held.items():
-                record = ChunkVerifier(envelope).check(
-                    one.index, (folder / "chunks" / name).read_bytes()
-                )
-                assert (record.digest, record.signature) == (one.digest, one.signature)
-            given = {s.hex() for s, size in view.receipts(row.number).items() if size is not None}
-            assert given == {path.name for path in (folder / "receipts").iterdir()}
-            assert row.size == sum(sizes.values())
-            total += row.size
-    assert case.service.parcels.ledger.used() == total
-
-
 def changes(tmp_path: Path) -> int:
     """Return how many changes of the file system an undisturbed life makes."""
     with open_case(tmp_path / "count") as case, killed_at(None) as countdown:
@@ -109,6 +71,7 @@ def changes(tmp_path: Path) -> int:
     return countdown.seen
 
 
+@pytest.mark.slow
 def test_a_crash_at_any_change_of_the_disk_loses_nothing_that_was_claimed(tmp_path: Path) -> None:
     """Killed at each write, fsync, rename … in turn, the relay comes back whole, and goes on."""
     last = changes(tmp_path)
