@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from medshare.keys.sealed import KdfCost
 from medshare.station import Identity, Station
+from medshare.station.identity import identity_of
 
 PASSPHRASE = b"a passphrase for tests only"
+CHEAP = KdfCost(memory_kib=64, passes=1, lanes=1)
 
 
 @dataclass
@@ -18,7 +21,7 @@ class Person:
     @cached_property
     def identity(self) -> Identity:
         """The unlocked identity."""
-        return self.station.unlock(PASSPHRASE)
+        return identity_of(self.station.card, self.station.keystore(PASSPHRASE, cost=CHEAP))
 
     def trust(self, other: "Person", name: str) -> None:
         """Make *other* a contact called *name*."""
@@ -27,4 +30,4 @@ class Person:
 
 def make_person(home: Path, name: str) -> Person:
     """Return a new station in *home*."""
-    return Person(Station.create(home, name=name, passphrase=PASSPHRASE, now=1))
+    return Person(Station.create(home, name=name, passphrase=PASSPHRASE, now=1, cost=CHEAP))

@@ -43,9 +43,7 @@ class Delivery:
             octets = encode_receipt(receipt, self._identity.signers)
             keep_receipt(self._station, receipt, octets)
         sealed = seal_receipt(octets, opened.key, opened.envelope)
-        put = partial(
-            self._transport.put_receipt, self._in.parcel, self._identity.station, sealed
-        )
+        put = partial(self._transport.put_receipt, self._in.parcel, self._identity.station, sealed)
         self._line.retrying("handing in the receipt", put)
         self._in.note(Reached("receipted"), sync=True)
         return path

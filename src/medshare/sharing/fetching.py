@@ -8,6 +8,7 @@ from arriving.
 import threading
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -36,6 +37,16 @@ NEWS_SECONDS: Final = 15.0
 SYNC_SECONDS: Final = 2.0
 NAMES_SHOWN: Final = 8
 _DAMAGED: Final = (IntegrityError, FormatError, AuthenticityError)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bench:
+    """What one worker works with."""
+
+    buffer: memoryview
+    unpacker: ChunkUnpacker
+    part: PartFolder
+    hashing: FileHashing
 
 
 class Fetching:
@@ -86,7 +97,7 @@ class Fetching:
         crew.run(size, partial(self._worker, crew, part, hashing))
         self.sync(part)
         if self._hopeless:
-            index, error = next(iter(self._hopeless.items()))
+            error = next(iter(self._hopeless.values()))
             raise IntegrityError(
                 f"{len(self._hopeless)} of {self._work.total} chunks arrive damaged; they hold "
                 f"{self.names(self._hopeless)}",
@@ -97,11 +108,12 @@ class Fetching:
         envelope = self._in.opened.envelope
         buffer = memoryview(bytearray(max_sealed_size(envelope.chunk_size)))
         unpacker = ChunkUnpacker(ChunkOpener(envelope, self._in.opened.key), self._in.layout)
+        bench = _Bench(buffer, unpacker, part, hashing)
         while not crew.stopping.is_set():
             index = self._take(crew)
             if index is None:
                 return
-            self._fetch(index, buffer, unpacker, crew, part, hashing)
+            self._fetch(index, bench, crew)
 
     def _take(self, crew: Crew) -> int | None:
         """Return a chunk to fetch; wait for one; None when none will come any more."""
@@ -157,8 +169,8 @@ class Fetching:
         missing = self._work.missing()
         kind = IntegrityError if self._spoilt else IncompleteError
         return kind(
-            f"no intact copy of {len(missing)} of {self._work.total} chunks is to be had; they hold "
-            f"{self.names(missing)}",
+            f"no intact copy of {len(missing)} of {self._work.total} chunks is to be had; "
+            f"they hold {self.names(missing)}",
             hint="let the sender run the same send again, which mends it; then run this again",
         )
 
@@ -182,20 +194,12 @@ class Fetching:
             )
             self._changed.notify_all()
 
-    def _fetch(
-        self,
-        index: int,
-        buffer: memoryview,
-        unpacker: ChunkUnpacker,
-        crew: Crew,
-        part: PartFolder,
-        hashing: FileHashing,
-    ) -> None:
-        get = partial(self._transport.get_chunk, self._in.parcel, index, buffer)
+    def _fetch(self, index: int, bench: _Bench, crew: Crew) -> None:
+        get = partial(self._transport.get_chunk, self._in.parcel, index, bench.buffer)
         try:
             size = crew.retrying(f"chunk {index}", get)
-            record = self._verifier.check(index, buffer[:size])
-            plain, digests = unpacker.unpack(index, buffer[:size])
+            record = self._verifier.check(index, bench.buffer[:size])
+            plain, digests = bench.unpacker.unpack(index, bench.buffer[:size])
         except NotFoundError:
             self._not_there(index, crew)
             return
@@ -204,19 +208,21 @@ class Fetching:
             return
         for piece in self._in.layout.pieces(index):
             end = piece.chunk_offset + piece.size
-            part.write(piece.file, piece.file_offset, plain[piece.chunk_offset : end])
-        done = ChunkDone(index, record.digest, b"".join(digests))
-        self._sync_if_due(part)
+            bench.part.write(piece.file, piece.file_offset, plain[piece.chunk_offset : end])
+        self._sync_if_due(bench.part)
+        self._arrived(ChunkDone(index, record.digest, b"".join(digests)))
+        bench.hashing.arrived(index, plain)
+        self._meter.moved(plain=len(plain), wire=size)
+
+    def _arrived(self, done: ChunkDone) -> None:
         with self._changed:
             self._in.note(done)
             self._recorded += 1
-            self._in.history.chunks[index] = done
-            self._work.done(index)
-            self._damage.intact(index)
-            self._spoilt.discard(index)
+            self._in.history.chunks[done.index] = done
+            self._work.done(done.index)
+            self._damage.intact(done.index)
+            self._spoilt.discard(done.index)
             self._changed.notify_all()
-        hashing.arrived(index, plain)
-        self._meter.moved(plain=len(plain), wire=size)
 
     def _not_there(self, index: int, crew: Crew) -> None:
         """Leave a chunk until there is news of it; of a sealed parcel, ask the sender for it."""
@@ -251,7 +257,11 @@ class Fetching:
         files = self._in.opened.manifest.files
         numbers = sorted({p.file for i in indexes for p in self._in.layout.pieces(i)})
         shown = ", ".join(files[number].path for number in numbers[:NAMES_SHOWN])
-        return shown if len(numbers) <= NAMES_SHOWN else f"{shown} and {len(numbers) - NAMES_SHOWN} more"
+        return (
+            shown
+            if len(numbers) <= NAMES_SHOWN
+            else f"{shown} and {len(numbers) - NAMES_SHOWN} more"
+        )
 
     def discard(self, indexes: Iterable[int]) -> None:
         """Count chunks that the seal does not name as missing again."""

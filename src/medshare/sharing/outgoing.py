@@ -199,49 +199,80 @@ def begin(
 
     Order: manifest, envelope, journal, and last the pointer that makes it findable.
     """
-    suite = suite_named("intl")
-    parcel = ParcelId(SYSTEM_RANDOM(PARCEL_ID_SIZE))
-    key = ParcelKey(SYSTEM_RANDOM(KEY_SIZE))
-    seed = SYSTEM_RANDOM(SEED_SIZE)
-    signer = signer_from_seed(suite.chunk_signature, seed)
     manifest = Manifest(
         tuple(FileEntry(e.path, e.size, max(e.modified_ns, 0)) for e in sources.entries()),
         tuple(sources.folders),
         options.note,
     )
     layout = Layout(manifest.sizes, _chunk_size(sum(manifest.sizes), options.chunk_size))
-    manifest_octets = seal_manifest(manifest, key, suite, parcel)
-    facts = Envelope(
-        parcel=parcel,
+    suite = suite_named("intl")
+    secrets = _Secrets.new(suite)
+    sealed = seal_manifest(manifest, secrets.key, suite, secrets.parcel)
+    facts = _facts(secrets, suite, layout, sealed, to, identity, options, now)
+    envelope, envelope_octets = encode_envelope(facts, identity.signers)
+    folder = station.outbox(envelope.parcel)
+    write_file(folder / "manifest", sealed)
+    write_file(folder / "envelope", envelope_octets)
+    wrapped = wrap_chunk_seed(secrets.seed, envelope.parcel, identity.openers[0].public)
+    first = Begun(request.digest, sources.describe(), wrapped)
+    journal = JournalFile.open(folder / "journal")
+    list(journal.records())
+    journal.append(first.encode(), sync=True)
+    write_file(request.pointer, envelope.parcel.hex().encode())
+    return Outgoing(
+        folder, request.pointer, envelope, envelope_octets, manifest, sealed,
+        layout, secrets.key, secrets.signer, journal, History(first),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class _Secrets:
+    """What is drawn at random for one parcel."""
+
+    parcel: ParcelId
+    key: ParcelKey
+    seed: bytes
+    signer: Signer
+
+    @classmethod
+    def new(cls, suite: Suite) -> "_Secrets":
+        seed = SYSTEM_RANDOM(SEED_SIZE)
+        return cls(
+            ParcelId(SYSTEM_RANDOM(PARCEL_ID_SIZE)),
+            ParcelKey(SYSTEM_RANDOM(KEY_SIZE)),
+            seed,
+            signer_from_seed(suite.chunk_signature, seed),
+        )
+
+
+def _facts(
+    secrets: _Secrets,
+    suite: Suite,
+    layout: Layout,
+    sealed_manifest: bytes,
+    to: Sequence[Contact],
+    identity: Identity,
+    options: SendOptions,
+    now: int,
+) -> Envelope:
+    """Return what the envelope of a new parcel says."""
+    return Envelope(
+        parcel=secrets.parcel,
         suite=suite.name,
         created=now,
         delete_after=now + options.keep_for if options.keep_for else 0,
         tier=options.tier,
         sender=identity.station,
         sender_keys=tuple(signer.public for signer in identity.signers),
-        recipients=_stanzas(key, suite, parcel, to, identity),
+        recipients=_stanzas(secrets.key, suite, secrets.parcel, to, identity),
         chunk_size=layout.chunk_size,
         chunk_count=layout.chunk_count,
-        chunk_key=signer.public,
-        commitment=key.commitment(suite, parcel),
-        manifest_size=len(manifest_octets),
-        manifest_digest=suite.digest(manifest_octets),
+        chunk_key=secrets.signer.public,
+        commitment=secrets.key.commitment(suite, secrets.parcel),
+        manifest_size=len(sealed_manifest),
+        manifest_digest=suite.digest(sealed_manifest),
         digest=suite.digest(b""),
     )
-    envelope, envelope_octets = encode_envelope(facts, identity.signers)
-    folder = station.outbox(parcel)
-    write_file(folder / "manifest", manifest_octets)
-    write_file(folder / "envelope", envelope_octets)
-    wrapped = wrap_chunk_seed(seed, parcel, identity.openers[0].public)
-    first = Begun(request.digest, sources.describe(), wrapped)
-    journal = JournalFile.open(folder / "journal")
-    list(journal.records())
-    journal.append(first.encode(), sync=True)
-    write_file(request.pointer, parcel.hex().encode())
-    return Outgoing(
-        folder, request.pointer, envelope, envelope_octets, manifest, manifest_octets,
-        layout, key, signer, journal, History(first),
-    )  # fmt: skip
 
 
 def _chunk_size(total: int, asked: int) -> int:
@@ -262,9 +293,7 @@ def _stanzas(
     """Wrap the parcel key to the sender, so that it can resume, and to each recipient."""
     cards = {identity.station: identity.card} | {one.station: one.card for one in to}
     return tuple(
-        wrap_parcel_key(
-            key, suite, parcel, sender=identity.station, recipient=station, to=public
-        )
+        wrap_parcel_key(key, suite, parcel, sender=identity.station, recipient=station, to=public)
         for station, card in cards.items()
         for public in card.current.kem_keys
     )

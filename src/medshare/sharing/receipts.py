@@ -92,7 +92,9 @@ def require_known_signer(receipt: Receipt, station: Station) -> str:
     else:
         contact = station.contacts.of(receipt.recipient)
         if contact is None:
-            raise UntrustedSignerError("the receipt is signed by a station that is not trusted here")
+            raise UntrustedSignerError(
+                "the receipt is signed by a station that is not trusted here"
+            )
         card, name = contact.card, contact.name
     if not card.knows_signing_keys(receipt.recipient_keys):
         raise UntrustedSignerError(
@@ -115,9 +117,7 @@ class Sent:
     """Concatenated piece digests of the chunks that this station packed itself."""
 
 
-def accept_receipt(
-    sealed: bytes, recipient: StationId, sent: Sent, *, station: Station
-) -> Receipt:
+def accept_receipt(sealed: bytes, recipient: StationId, sent: Sent, *, station: Station) -> Receipt:
     """Return the receipt in *sealed* once it proves that everything arrived; keep it.
 
     1. It opens with the parcel's key and its signatures verify.
@@ -159,4 +159,3 @@ def _require_same_digests(receipt: Receipt, layout: Layout, pieces: Mapping[int,
                 raise DigestMismatchError(
                     "a file arrived with other content than was sent, says its receipt"
                 )
-

@@ -35,9 +35,7 @@ def list_waiting(
     *, identity: Identity, station: Station, transport: Transport
 ) -> tuple[ParcelListing, ...]:
     """Return what waits for this station; nothing is written."""
-    return tuple(
-        _listing(parcel, identity, station, transport) for parcel in transport.inbox()
-    )
+    return tuple(_listing(parcel, identity, station, transport) for parcel in transport.inbox())
 
 
 def _listing(

@@ -104,9 +104,7 @@ class Receiving:
         files = self._received_files()
         delivery = Delivery(into, self._identity, self._station, self._transport, self._line)
         receipt_file = delivery.run(seal, files)
-        self._meter.tell(
-            Finished(into.parcel, "received", len(files), into.layout.total_size)
-        )
+        self._meter.tell(Finished(into.parcel, "received", len(files), into.layout.total_size))
         return ReceiveResult(
             parcel=into.parcel,
             sender=into.opened.sender,
@@ -190,9 +188,8 @@ class Receiving:
                 return seal
             self._fetching.discard(unsealed)
             hashing = FileHashing(self._in, part)
-        raise IntegrityError(
-            f"the far side keeps serving other chunks than were sealed: {self._fetching.names(unsealed)}"
-        )
+        names = self._fetching.names(unsealed)
+        raise IntegrityError(f"the far side keeps serving chunks that were not sealed: {names}")
 
     def _fetch_seal(self) -> Seal:
         """Return the verified seal; wait for it as long as was asked."""

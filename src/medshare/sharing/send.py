@@ -61,9 +61,9 @@ def send(
             on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
         outgoing = _outgoing(request, sources, to, identity, station, options, on_event)
         try:
-            return Sending(
-                outgoing, sources, station, identity, transport, options, on_event
-            ).run(peer=", ".join(one.name for one in to))
+            return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
+                peer=", ".join(one.name for one in to)
+            )
         except SourceChangedError as error:
             outgoing.forget("abandoned")
             restarts += 1

@@ -151,9 +151,7 @@ class Crew:
                 result = action()
             except MedshareError as error:
                 since = time.monotonic() - max(self._meter.last_success, started)
-                tired = self._patience.exhausted(
-                    since_success=since, answered=self._meter.answered
-                )
+                tired = self._patience.exhausted(since_success=since, answered=self._meter.answered)
                 if tired or not error.retryable:
                     raise
                 attempt += 1
