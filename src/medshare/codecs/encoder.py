@@ -74,12 +74,13 @@ class Encoder:
 
     def _finds(self, plain: memoryview, chunk: Bytes) -> list[Find]:
         """Return what the headers in view tell, or else a guess."""
-        finds = find_pixels(plain)
+        start = first_file(plain)
+        if start < 0:
+            return find_volumes(plain) or self._guess(chunk)
+        finds = find_pixels(plain, start)
         if finds:
-            return [*self._head(plain, chunk, finds[0]), *finds]
-        if first_file(plain) < 0:
-            finds = find_volumes(plain)
-        return finds or self._guess(chunk)
+            return [*self._head(chunk, start, finds[0]), *finds]
+        return self._guess(chunk)
 
     def _guess(self, chunk: Bytes) -> list[Find]:
         """Return what all of the chunk resembles, if anything."""
@@ -90,9 +91,8 @@ class Encoder:
         """Return the bits per byte of what Zstandard makes of some bytes."""
         return 8 * len(self._frames.compress(pieces, 1)) / max(1, len(pieces))
 
-    def _head(self, plain: memoryview, chunk: Bytes, first: Find) -> list[Find]:
-        """Return the end of the image that the chunk starts in, if it does."""
-        stop = first_file(plain)
+    def _head(self, chunk: Bytes, stop: int, first: Find) -> list[Find]:
+        """Return the end of the image that the chunk starts in and that ends at `stop`."""
         tail = tail_like(first, stop)
         if tail.stop - tail.start < LEAST_BYTES:
             return []

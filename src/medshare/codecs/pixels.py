@@ -50,14 +50,12 @@ class Find:
     length: int = 0
 
 
-def find_pixels(chunk: memoryview) -> list[Find]:
+def find_pixels(chunk: memoryview, file_start: int) -> list[Find]:
     """Return what was found, in order and without overlaps, whole samples only.
 
-    Only files whose beginning lies in the chunk show what they hold.
+    Only files whose beginning lies in the chunk show what they hold; the first of them
+    begins at `file_start`.
     """
-    file_start = first_file(chunk)
-    if file_start < 0:
-        return []
     finds = list(_images(chunk, "little", file_start, len(chunk)))
     if not finds and _encapsulated(chunk, file_start):
         return []

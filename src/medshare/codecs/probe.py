@@ -47,11 +47,13 @@ def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
     if chunk.size < LEAST_BYTES:
         return None
     windows = _windows(chunk)
-    best, cost = None, min(rival(windows.tobytes()) * _WORTH_A_LOOK, _NOISE)
+    limit = min(rival(windows.tobytes()), _NOISE)
+    best, cost = None, min(limit * _WORTH_A_LOOK, _NOISE)
     for form, stride in _GUESSES:
         for phase in range(SAMPLE_BYTES[form]):
             found = _cost(windows[:, phase:], form, stride)
-            if found < cost:
+            # Where there are no rows to be found, nothing is gained later.
+            if found < (min(cost, limit) if form == WORDS else cost):
                 best, cost = (form, stride, phase), found
     if best is None:
         return None
