@@ -206,12 +206,14 @@ def test_a_request_names_exactly_one_host(case: Case) -> None:
 
 def test_names_count_with_the_port_of_the_relay() -> None:
     """A host of the certificate needs the port that is listened on; the scheme's own is mute."""
-    names = Names(("Front.example.org", "front.example.org:8443"), ("a.example.org", "[::1]"))
+    hosts = ("a.example.org", "[::1]", "*.clinic.example")
+    names = Names(("Front.example.org", "front.example.org:8443"), hosts)
     for host, scheme, port, authority in (
         ("A.Example.org", "https", 443, "a.example.org"),
         ("a.example.org:443", "https", 443, "a.example.org"),
         ("a.example.org:8000", "https", 8000, "a.example.org:8000"),
         ("[::1]:8000", "http", 8000, "[::1]:8000"),
+        ("relay.clinic.example", "https", 443, "relay.clinic.example"),
         ("front.example.org", "http", 8000, "front.example.org"),
         ("front.example.org:8443", "http", 8000, "front.example.org:8443"),
     ):
@@ -221,6 +223,8 @@ def test_names_count_with_the_port_of_the_relay() -> None:
         ("a.example.org:80", "https", 443),
         ("a.example.org:443", "http", 8000),
         ("front.example.org:8444", "https", 8444),
+        ("clinic.example", "https", 443),
+        ("a.relay.clinic.example", "https", 443),
     ):
         with pytest.raises(RelayRefusedError):
             names.authority(host, scheme=scheme, port=port)

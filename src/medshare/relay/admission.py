@@ -32,7 +32,9 @@ class Names:
         if authority in self._exact:
             return authority
         suffix = "" if port == _DEFAULT_PORTS[scheme] else f":{port}"
-        if authority.endswith(suffix) and authority.removesuffix(suffix) in self._hosts:
+        bare = authority.removesuffix(suffix)
+        wildcard = f"*.{bare.partition('.')[2]}"  # as certificates have it: one label
+        if authority.endswith(suffix) and not {bare, wildcard}.isdisjoint(self._hosts):
             return authority
         raise RelayRefusedError(
             "the request names another server than this relay", code=problems.MISDIRECTED

@@ -10,6 +10,7 @@ The steps, in this order, for every request (docs/relay-protocol.md §§2 to 7):
 6. the handler does it.
 """
 
+import asyncio
 import errno
 import logging
 import sqlite3
@@ -54,6 +55,7 @@ class RelayApp:
         self._admission = Admission(service.stations, names, max_skew=service.limits.max_skew)
         self._traffic = Traffic(service.limits)
         self._news = News()
+        self._looking = asyncio.Semaphore(1)
         self._rotating = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -96,6 +98,7 @@ class RelayApp:
             answer=answer,
             service=self._service,
             news=self._news,
+            looking=self._looking,
         )
         _require_shape(exchange)
         with self._traffic.request(station, upload=target.route.limit > 0):

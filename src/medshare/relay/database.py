@@ -127,10 +127,11 @@ class Connection:
             self._sqlite.execute(f"BEGIN {kind}")
             try:
                 yield self._sqlite
+                self._sqlite.execute("COMMIT")
             except BaseException:
-                self._sqlite.execute("ROLLBACK")
+                if self._sqlite.in_transaction:  # SQLite has ended some by itself
+                    self._sqlite.execute("ROLLBACK")
                 raise
-            self._sqlite.execute("COMMIT")
 
     def close(self) -> None:
         """Close it; what is under way ends first."""

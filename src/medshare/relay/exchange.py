@@ -1,5 +1,6 @@
 """One request and its answer, in the terms of ASGI."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,8 @@ class Exchange:
     answer: Answer
     service: Service
     news: News
+    looking: asyncio.Semaphore
+    """Held while stored chunks are read again: whoever asks for much of that waits in line."""
 
     @property
     def station(self) -> StationId:

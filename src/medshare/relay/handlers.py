@@ -175,7 +175,8 @@ async def want(x: Exchange) -> None:
     """Look at the copies of chunks that arrived damaged; drop the bad ones."""
     entry = await _entry(x)
     indexes = bodies.decode_indexes(await x.whole_body())
-    missing = await x.service.run(x.service.parts.want, entry, indexes)
+    async with x.looking:
+        missing = await x.service.run(x.service.parts.want, entry, indexes)
     if missing:
         x.news.tell(x.target.parcel)
     await x.answer.octets_of(bodies.encode_indexes(missing))

@@ -31,7 +31,7 @@ from medshare.wire import problems
 from medshare.wire.bodies import INBOX_PAGE, State
 
 Clock = Callable[[], float]
-_CACHED: Final = 256
+_CACHED: Final = 64
 _STRIPES: Final = 64
 
 
