@@ -55,7 +55,7 @@ def test_suites_are_found_by_name() -> None:
     """Every listed suite is found and knows its name; no other name is."""
     for name in SUITE_NAMES:
         assert suite_named(name).name == name
-    for name in ("", "INTL", "gm", "none"):
+    for name in ("", "INTL", "gm+intl", "none"):
         with pytest.raises(UnsupportedVersionError):
             suite_named(name)
 

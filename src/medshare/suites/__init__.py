@@ -5,7 +5,7 @@ from typing import Final
 from medshare.errors import UnsupportedVersionError
 from medshare.suites.base import Suite
 
-SUITE_NAMES: Final = ("intl",)
+SUITE_NAMES: Final = ("intl", "gm")
 """Suites that a reader of this version understands."""
 
 
@@ -15,7 +15,11 @@ def suite_named(name: str) -> Suite:
         from medshare.suites.intl import INTL
 
         return INTL
+    if name == "gm":
+        from medshare.suites.gm import GM
+
+        return GM
     raise UnsupportedVersionError(
         "the parcel uses a cipher suite that is unknown here",
-        hint="update medshare, or ask the sender for suite 'intl'",
+        hint="update medshare, or ask the sender for suite 'intl' or 'gm'",
     )

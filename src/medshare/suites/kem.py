@@ -11,8 +11,10 @@ from typing import Final
 
 from medshare.errors import FormatError, UnsupportedVersionError
 from medshare.suites.base import KemBackend, PublicKey, RandomBytes, SoftwareOpener
+from medshare.suites.extras import from_extra
 
 HYBRID: Final = "x25519+ml-kem-768"
+SM2: Final = "sm2"
 HYBRID_SEED_SIZE: Final = 64 + 32
 """Octets of its private key: the ML-KEM-768 seed (d ‖ z), then the X25519 scalar."""
 
@@ -26,6 +28,8 @@ class KemScheme:
     secret_size: int
     overhead: int
     """How much longer a wrap is than what it wraps: encapsulation and tag."""
+    family: str
+    """The suite to which it belongs."""
     backend: Callable[[], KemBackend]
 
 
@@ -35,9 +39,18 @@ def _xwing() -> KemBackend:
     return xwing
 
 
+def _sm2() -> KemBackend:
+    with from_extra("gm"):
+        from medshare.suites import sm2
+    return sm2
+
+
 KEMS: Final = {
     scheme.name: scheme
-    for scheme in (KemScheme(HYBRID, 1184 + 32, HYBRID_SEED_SIZE, 1088 + 32 + 16, _xwing),)
+    for scheme in (
+        KemScheme(HYBRID, 1184 + 32, HYBRID_SEED_SIZE, 1088 + 32 + 16, "intl", _xwing),
+        KemScheme(SM2, 64, 96, 64 + 32 + 32, "gm", _sm2),
+    )
 }
 
 

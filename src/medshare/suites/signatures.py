@@ -20,9 +20,11 @@ from medshare.suites.base import (
     SoftwareSigner,
     Verify,
 )
+from medshare.suites.extras import from_extra
 
 ED25519: Final = "ed25519"
 ML_DSA_65: Final = "ml-dsa-65"
+SM2: Final = "sm2"
 SEED_SIZE: Final = 32
 
 
@@ -34,6 +36,8 @@ class SignatureScheme:
     public_size: int
     secret_size: int
     signature_size: int
+    family: str
+    """The suite to which it belongs."""
     request_name: str
     """The `alg` of RFC 9421 with which it signs HTTP requests; empty where it does not."""
     backend: Callable[[], SignatureBackend]
@@ -51,14 +55,21 @@ def _mldsa() -> SignatureBackend:
     return mldsa
 
 
+def _sm2() -> SignatureBackend:
+    with from_extra("gm"):
+        from medshare.suites import sm2
+    return sm2
+
+
 SIGNATURES: Final = {
     scheme.name: scheme
     for scheme in (
-        SignatureScheme(ED25519, 32, SEED_SIZE, 64, "ed25519", _ed25519),
-        SignatureScheme(ML_DSA_65, 1952, SEED_SIZE, 3309, "", _mldsa),
+        SignatureScheme(ED25519, 32, SEED_SIZE, 64, "intl", "ed25519", _ed25519),
+        SignatureScheme(ML_DSA_65, 1952, SEED_SIZE, 3309, "intl", "", _mldsa),
+        SignatureScheme(SM2, 64, 96, 64, "gm", "sm2-sm3", _sm2),
     )
 }
-IDENTITY_SETS: Final = ((ED25519, ML_DSA_65),)
+IDENTITY_SETS: Final = ((ED25519, ML_DSA_65), (SM2,), (ED25519, ML_DSA_65, SM2))
 """The sets of algorithms, in order, with which an identity signs (format §3.3)."""
 
 
@@ -126,7 +137,7 @@ def require_identity_set(keys: Sequence[PublicKey], *, what: str) -> None:
     if tuple(key.algorithm for key in keys) not in IDENTITY_SETS:
         raise UnsupportedVersionError(
             f"the signature keys of {what} are not a combination that is accepted here",
-            hint="update medshare, or ask for keys that sign with Ed25519 and ML-DSA-65",
+            hint="update medshare, or ask for a card with the keys of suite 'intl' or 'gm'",
         )
     if any(len(key.value) != SIGNATURES[key.algorithm].public_size for key in keys):
         raise FormatError(f"a signature key of {what} has the wrong size")
