@@ -20,7 +20,7 @@ from medshare.errors import (
 from medshare.keys.attempts import count_failure, forget_failures, seconds_to_wait
 from medshare.keys.base import KeyRecord, Purpose
 from medshare.keys.lock import exclusive
-from medshare.keys.material import Material, SecretKey, new_generation
+from medshare.keys.material import Material, SecretKey, kinds_for, new_generation
 from medshare.keys.sealed import (
     DEFAULT_COST,
     MAX_FILE,
@@ -57,17 +57,19 @@ class FileKeyStore:
         passphrase: bytes,
         *,
         created: int,
+        suite: str = "intl",
         cost: KdfCost = DEFAULT_COST,
         random: RandomBytes = SYSTEM_RANDOM,
     ) -> "FileKeyStore":
         """Make a keystore at *path* with the keys of generation 0, not pending.
 
-        *created* is in seconds since 1970 UTC.  Raises StorageError when there is
-        something at *path*, or it cannot be written.
+        *created* is in seconds since 1970 UTC; *suite* is one of `material.IDENTITY_KEYS`.
+        Raises UsageError when it is not, StorageError when there is something at *path*, or
+        it cannot be written.
         """
         if path.exists():
             raise StorageError(f"there is a keystore at {path}; it is not overwritten")
-        material = Material((new_generation(random, created=created),))
+        material = Material((new_generation(random, created=created, kinds=kinds_for(suite)),))
         key = new_store_key(passphrase, cost, random=random)
         data = key.close(material, random=random).encode()
         write_file(path, data, what=_WHAT)
@@ -130,7 +132,9 @@ class FileKeyStore:
         pending = self._material.pending
         if pending is not None:
             return pending
-        self._write(self._material.with_pending(new_generation(self._random, created=created)))
+        kinds = self._material.generations[-1].kinds
+        added = new_generation(self._random, created=created, kinds=kinds)
+        self._write(self._material.with_pending(added))
         return len(self._material.generations) - 1
 
     def settle(self, generation: int) -> None:

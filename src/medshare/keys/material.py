@@ -10,11 +10,11 @@ from typing import Final
 
 from medshare import canonical
 from medshare.canonical import Fields
-from medshare.errors import FormatError, KeyUnavailableError, LimitError
+from medshare.errors import FormatError, KeyUnavailableError, LimitError, UsageError
 from medshare.keys.base import Purpose
 from medshare.suites import kem, signatures
 from medshare.suites.base import RandomBytes
-from medshare.suites.kem import HYBRID, KEMS
+from medshare.suites.kem import HYBRID, KEMS, SM2
 from medshare.suites.signatures import ED25519, ML_DSA_65, SIGNATURES
 
 MAX_GENERATIONS: Final = 256
@@ -24,12 +24,21 @@ MAX_KEYS: Final = 16
 MAX_MATERIAL: Final = 1 << 20
 _MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 16
 
-IDENTITY_KEYS: Final = (
-    (Purpose.SIGN, ED25519),
-    (Purpose.SIGN, ML_DSA_65),
-    (Purpose.OPEN, HYBRID),
-)
-"""Purpose and algorithm of each key of a new generation."""
+Kinds = tuple[tuple[Purpose, str], ...]
+"""Purpose and algorithm of each key of a generation."""
+
+_INTL_SIGN: Final = ((Purpose.SIGN, ED25519), (Purpose.SIGN, ML_DSA_65))
+IDENTITY_KEYS: Final[dict[str, Kinds]] = {
+    "intl": (*_INTL_SIGN, (Purpose.OPEN, HYBRID)),
+    "gm": ((Purpose.SIGN, SM2), (Purpose.OPEN, SM2)),
+    "gm+intl": (
+        *_INTL_SIGN,
+        (Purpose.SIGN, SM2),
+        (Purpose.OPEN, HYBRID),
+        (Purpose.OPEN, SM2),
+    ),
+}
+"""The keys of a new station, by the suites in which it can send and receive."""
 
 _WHAT: Final = "the content of the keystore"
 
@@ -57,6 +66,11 @@ class SecretGeneration:
     def of(self, purpose: Purpose) -> tuple[SecretKey, ...]:
         """Return the keys for *purpose*, in their order."""
         return tuple(key for key in self.keys if key.purpose is purpose)
+
+    @property
+    def kinds(self) -> Kinds:
+        """Purpose and algorithm of each key."""
+        return tuple((key.purpose, key.algorithm) for key in self.keys)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +120,18 @@ class Material:
         return canonical.encode({"generations": generations})
 
 
-def new_generation(random: RandomBytes, *, created: int) -> SecretGeneration:
-    """Return freshly drawn keys for one generation."""
-    keys = tuple(SecretKey(use, name, _draw(use, name, random)) for use, name in IDENTITY_KEYS)
+def kinds_for(suite: str) -> Kinds:
+    """Return the keys of a new station; raise UsageError unless *suite* is one that it can have."""
+    try:
+        return IDENTITY_KEYS[suite]
+    except KeyError:
+        names = ", ".join(IDENTITY_KEYS)
+        raise UsageError(f"a station cannot have suite '{suite}'; it can have {names}") from None
+
+
+def new_generation(random: RandomBytes, *, created: int, kinds: Kinds) -> SecretGeneration:
+    """Return freshly drawn keys of these *kinds* for one generation."""
+    keys = tuple(SecretKey(use, name, _draw(use, name, random)) for use, name in kinds)
     return SecretGeneration(created=created, pending=False, keys=keys)
 
 

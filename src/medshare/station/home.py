@@ -30,7 +30,7 @@ from medshare.manifest import check_label
 from medshare.station.contacts import Contacts
 from medshare.station.identity import Identity, identity_of
 from medshare.station.permissions import private_folder, require_private
-from medshare.suites import suite_named
+from medshare.suites import suite_of_keys
 from medshare.trust.card import (
     MAX_CARD_FILE,
     MAX_NAME,
@@ -41,7 +41,6 @@ from medshare.trust.card import (
     station_id,
 )
 
-SUITE: Final = "intl"
 _KEYS, _KEYSTORE, _CARD, _STAGING, _LOCK = "keys", "keystore", "card", ".init", "lock"
 _FOLDERS: Final = ("contacts", "outbox", "inbox", "receipts")
 _BEFORE: Final = frozenset({"config.toml", _LOCK, _STAGING, _CARD, *_FOLDERS})
@@ -65,12 +64,14 @@ class Station:
         name: str,
         passphrase: bytes,
         now: int,
+        suite: str = "intl",
         cost: KdfCost = DEFAULT_COST,
     ) -> "Station":
         """Make *home* a station called *name*; *now* in seconds since 1970 UTC.
 
-        When this is interrupted, there is no station, and the next call makes one.
-        Raises UsageError when there is one already or the name cannot serve,
+        *suite* says which keys it has: `intl`, `gm`, or `gm+intl` for both.  When this is
+        interrupted, there is no station, and the next call makes one.
+        Raises UsageError when there is one already or name or suite cannot serve,
         StorageError when it cannot be stored or others could read it.
         """
         home = home.absolute()
@@ -80,7 +81,9 @@ class Station:
             _clear_remains(home)
             staging = private_folder(home / _STAGING)
             keys = private_folder(staging / _KEYS)
-            store = FileKeyStore.create(keys / _KEYSTORE, passphrase, created=now, cost=cost)
+            store = FileKeyStore.create(
+                keys / _KEYSTORE, passphrase, created=now, suite=suite, cost=cost
+            )
             card = first_card(store, name=name, now=now)
             write_file(staging / _CARD, card.encoded, what=_CARD_WHAT)
             for folder in _FOLDERS:
@@ -170,11 +173,12 @@ def first_card(store: KeyStore, *, name: str, now: int) -> Card:
     """Return the card of a new station whose keys are generation 0 of *store*."""
     signers = store.signers(0)
     sign_keys = tuple(signer.public for signer in signers)
+    suite = suite_of_keys(sign_keys)
     generation = Generation(
-        station=station_id(suite_named(SUITE), sign_keys),
+        station=station_id(suite, sign_keys),
         number=0,
         name=name,
-        suite=SUITE,
+        suite=suite.name,
         created=now,
         sign_keys=sign_keys,
         kem_keys=tuple(opener.public for opener in store.openers(0)),

@@ -6,7 +6,7 @@ from medshare.errors import KeyUnavailableError
 from medshare.ids import StationId
 from medshare.keys.base import KeyStore
 from medshare.suites.base import Opener, Signer
-from medshare.suites.signatures import ED25519
+from medshare.suites.signatures import request_key
 from medshare.trust.card import Card
 
 
@@ -21,7 +21,7 @@ class Identity:
     openers: tuple[Opener, ...]
     """Keys of every generation to which others may have wrapped, newest first."""
     request_signer: Signer
-    """The Ed25519 key that signs requests to relays."""
+    """The key that signs requests to relays."""
 
     def __repr__(self) -> str:
         return f"Identity({self.station.hex()[:10]}, generation {self.card.current.number})"
@@ -39,9 +39,10 @@ def identity_of(card: Card, store: KeyStore) -> Identity:
     openers = tuple(one for each in range(number, -1, -1) for one in store.openers(each))
     newest = store.openers(number)
     _require_keys_of(card, signers, newest)
-    request_signer = next((one for one in signers if one.public.algorithm == ED25519), None)
+    wanted = request_key(card.current.sign_keys)
+    request_signer = next((one for one in signers if one.public == wanted), None)
     if request_signer is None:
-        raise KeyUnavailableError("the keystore holds no Ed25519 key to sign requests with")
+        raise KeyUnavailableError("the keystore holds no key to sign requests with")
     return Identity(card.station, card, signers, openers, request_signer)
 
 

@@ -1,9 +1,11 @@
 """Cipher suites and algorithms, each behind the small protocols of `base`."""
 
+from collections.abc import Sequence
 from typing import Final
 
 from medshare.errors import UnsupportedVersionError
-from medshare.suites.base import Suite
+from medshare.suites.base import PublicKey, Suite
+from medshare.suites.signatures import scheme_named
 
 SUITE_NAMES: Final = ("intl", "gm")
 """Suites that a reader of this version understands."""
@@ -23,3 +25,9 @@ def suite_named(name: str) -> Suite:
         "the parcel uses a cipher suite that is unknown here",
         hint="update medshare, or ask the sender for suite 'intl' or 'gm'",
     )
+
+
+def suite_of_keys(sign_keys: Sequence[PublicKey]) -> Suite:
+    """Return the suite whose hash names a station with these keys: `gm` if one is of it."""
+    families = {scheme_named(key.algorithm).family for key in sign_keys}
+    return suite_named("gm" if "gm" in families else "intl")
