@@ -83,6 +83,7 @@ def running_relay(
     server: ServerLimits | None = None,
     files: Certificate | None = None,
     clock: Callable[[], float] = time.time,
+    names: Names = LOOPBACK,
 ) -> Iterator[Relay]:
     """Run a relay on the data folder *data* until the block ends."""
     server = server or ServerLimits(grace_seconds=0.2)
@@ -103,7 +104,7 @@ def running_relay(
             stop = asyncio.Event()
             ready.append((asyncio.get_running_loop(), stop))
             begun.set()
-            await serve_until(stop, RelayApp(service, LOOPBACK), endpoint, limits=server)
+            await serve_until(stop, RelayApp(service, names), endpoint, limits=server)
 
         thread = threading.Thread(target=asyncio.run, args=(main(),))
         thread.start()
