@@ -1,7 +1,6 @@
 """What a relay, or something that is none, may answer: each becomes one error of ours."""
 
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,16 @@ from medshare.errors import (
     RelayRefusedError,
     RelayUnavailableError,
     TransferError,
-    UsageError,
 )
 from medshare.ids import ParcelId
 from medshare.transport.answers import mapped_errors
 from medshare.transport.relay import RelayTransport
 from medshare.wire import bodies, problems, routes
 from medshare.wire.problems import Problem, encode_problem
-from tests.builder import make_identity
 from tests.relay_case import rotated
 from tests.running_relay import requester
 from tests.scripted_server import Peer, ScriptedServer
-from tests.suites.transport_suite import ALICE, BOB, study
+from tests.suites.transport_suite import ALICE, study
 
 PARCEL = study("answers")
 NEWER = rotated(ALICE)
@@ -263,52 +260,6 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again(tmp_path: Path) ->
     assert "relay-ca" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "",
-        "relay.example.org",
-        "ftp://relay.example.org",
-        "http://relay.example.org",
-        "http://192.0.2.1:8000",
-        "https://",
-        "https://relay.example.org/path",
-        "https://relay.example.org?query",
-        "https://relay.example.org#part",
-        "https://user:secret@relay.example.org",
-        "https://relay.example.org:99999",
-        "https://relay.example.org:port",
-        "https://exa mple.org",
-    ],
-)
-def test_an_address_is_https_and_nothing_more(url: str) -> None:
-    """Anything but https://host[:port], or http:// on this machine, is UsageError."""
-    with pytest.raises(UsageError) as caught:
-        RelayTransport(url, requester(ALICE))
-    assert "secret" not in caught.value.message
-
-
-def test_routes_are_named_for_people() -> None:
-    """The route is the address, without a slash at its end."""
-    for url, route in (
-        ("https://Relay.example.org/", "relay https://relay.example.org"),
-        ("https://relay.example.org:443", "relay https://relay.example.org"),
-        ("http://127.0.0.1:8000", "relay http://127.0.0.1:8000"),
-        ("https://[2001:db8::1]:8443", "relay https://[2001:db8::1]:8443"),
-    ):
-        transport = RelayTransport(url, requester(ALICE))
-        assert transport.route == route
-        transport.close()
-
-
-def test_authorities_that_cannot_be_read_are_said_so(tmp_path: Path) -> None:
-    """A missing file, or one that holds no certificate, is UsageError."""
-    (tmp_path / "empty.pem").write_text("nothing")
-    for name in ("missing.pem", "empty.pem"):
-        with pytest.raises(UsageError):
-            RelayTransport("https://relay.example.org", requester(ALICE), ca_file=tmp_path / name)
-
-
 def foreign_errors() -> Iterator[Exception]:
     """Every exception that httpx can raise."""
     request = httpx.Request("GET", "https://relay.example.org")
@@ -351,90 +302,3 @@ def test_a_certificate_error_is_told_from_other_failures() -> None:
     with pytest.raises(TransferError) as caught, mapped_errors():
         raise failure
     assert not isinstance(caught.value, RelayUnavailableError)
-
-
-def test_a_rotated_station_introduces_itself_once() -> None:
-    """Refused for its key, a station with a newer card shows it, and repeats the request."""
-    seen: list[str] = []
-
-    def script(peer: Peer) -> None:
-        while head := peer.head():
-            peer.body(length_of(head))
-            seen.append(head.split(b" ")[1].decode())
-            if "/v1/card" in seen:
-                peer.say(b"HTTP/1.1 204 Done\r\n\r\n")
-            else:
-                refusal(401, problems.SIGNATURE)(peer)
-
-    with ScriptedServer(script) as server:
-        transport = RelayTransport(server.url, requester(NEWER))
-        transport.put_seal(PARCEL.id, PARCEL.seal)
-        transport.close()
-    path = routes.Target(routes.PUT_SEAL, PARCEL.id).path
-    assert seen == [path, "/v1/card", path]
-
-
-def test_an_introduction_that_does_not_help_is_the_first_refusal() -> None:
-    """Refused again, the station's first refusal is the error; a first card is not shown."""
-    for identity, requests in ((NEWER, 2), (ALICE, 1)):
-        answered: list[int] = []
-
-        def say(peer: Peer, answered: list[int] = answered) -> None:
-            answered.append(1)
-            refusal(401, problems.SIGNATURE)(peer)
-
-        with ScriptedServer(always(say)) as server:
-            transport = RelayTransport(server.url, requester(identity))
-            with pytest.raises(AccessDeniedError):
-                transport.inbox()
-            transport.close()
-        assert len(answered) == requests
-
-
-def test_close_ends_what_is_under_way() -> None:
-    """A request that waits in another thread fails when the transport is closed."""
-    arrived = threading.Event()
-
-    def wait(peer: Peer) -> None:
-        peer.head()
-        arrived.set()
-        peer.head()
-
-    failed: list[Exception] = []
-    with ScriptedServer(wait) as server:
-        transport = RelayTransport(server.url, requester(BOB))
-
-        def ask() -> None:
-            try:
-                transport.inbox()
-            except MedshareError as error:
-                failed.append(error)
-
-        thread = threading.Thread(target=ask)
-        thread.start()
-        assert arrived.wait(10)
-        transport.close()
-        thread.join(10)
-    assert [type(error) for error in failed] == [RelayUnavailableError]
-
-
-def test_every_attempt_is_signed_anew() -> None:
-    """Two requests never carry the same nonce, and name the station that asks."""
-    heads: list[bytes] = []
-
-    def script(peer: Peer) -> None:
-        while head := peer.head():
-            heads.append(head)
-            peer.answer(bodies.encode_inbox([], following=0), extra=CBOR)
-
-    stranger = make_identity("signing")
-    with ScriptedServer(script) as server:
-        transport = RelayTransport(server.url, requester(stranger))
-        for _ in range(3):
-            transport.inbox()
-        transport.close()
-    inputs = [
-        next(x for x in h.split(b"\r\n") if x.lower().startswith(b"signature-input")) for h in heads
-    ]
-    assert len(set(inputs)) == 3
-    assert all(stranger.station.hex().encode() in line for line in inputs)

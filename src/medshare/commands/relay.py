@@ -6,6 +6,7 @@ Nothing here may load what decrypts: results are plain lines, not the views of t
 import json
 import logging
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +18,7 @@ from medshare.errors import CancelledError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from medshare.relay.enrolment import Stations
+    from medshare.relay.settings import Limits
     from medshare.trust.card import Card
 
 _MAX_PORT: Final = 65535
@@ -114,33 +116,37 @@ def serve(
     from medshare.relay.names import names_of
     from medshare.relay.service import opened
     from medshare.relay.serving import serve as run
-    from medshare.relay.settings import Limits, server_limits
+    from medshare.relay.settings import server_limits
 
     _log_to_stderr(mode)
-    limits = Limits(
-        total_bytes=bounds["quota"],
-        station_bytes=bounds["station_quota"],
-        parcel_bytes=bounds["parcel_quota"],
-        open_parcels=bounds["max_open"] or 1,
-    )
     called = names_of(tls_cert, names)
-    with opened(data, limits) as service:
-        enrolled = len(service.stations.cards())
-
-        def ready(url: str) -> None:
-            record = {"event": "relay_ready", "url": url, "stations": enrolled}
-            _tell(mode, record, f"relay at {url}, for {count(enrolled, 'station')}")
-
+    with opened(data, _limits(bounds)) as service:
         run(
             RelayApp(service, called),
             *listen,
             tls_cert=tls_cert,
             tls_key=tls_key,
-            on_ready=ready,
+            on_ready=partial(_say_ready, mode, len(service.stations.cards())),
             limits=server_limits(),
         )
         stored = service.parcels.ledger.used()
     _tell(mode, {"event": "relay_stopped", "bytes": stored}, f"stopped; {size(stored)} stored")
+
+
+def _limits(bounds: dict[str, int | None]) -> "Limits":
+    from medshare.relay.settings import Limits
+
+    return Limits(
+        total_bytes=bounds["quota"],
+        station_bytes=bounds["station_quota"],
+        parcel_bytes=bounds["parcel_quota"],
+        open_parcels=bounds["max_open"] or 1,
+    )
+
+
+def _say_ready(mode: Mode, stations: int, url: str) -> None:
+    record = {"event": "relay_ready", "url": url, "stations": stations}
+    _tell(mode, record, f"relay at {url}, for {count(stations, 'station')}")
 
 
 @relay.command(
