@@ -66,7 +66,9 @@ class MemoryTransport:
                 wanted=tuple(sorted(found.wanted)),
             )
 
-    def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview) -> None:
+    def put_chunk(
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+    ) -> None:
         record = self._parcel(parcel).verifier.check(index, sealed)
         with self.store.changed:
             found = self._parcel(parcel)

@@ -96,7 +96,9 @@ class Breaking(MemoryTransport):
         if self.left < 0:
             raise RelayUnavailableError("the line is down")
 
-    def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview) -> None:
+    def put_chunk(
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+    ) -> None:
         self._spend()
         super().put_chunk(parcel, index, sealed)
 
@@ -112,7 +114,9 @@ class Touching(MemoryTransport):
         super().__init__(store, station)  # type: ignore[arg-type]  # a StationId
         self.act = act
 
-    def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview) -> None:
+    def put_chunk(
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+    ) -> None:
         self.act()
         super().put_chunk(parcel, index, sealed)
 

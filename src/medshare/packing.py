@@ -25,7 +25,7 @@ from medshare.chunk import (
 )
 from medshare.chunking import Layout
 from medshare.codecs import STORE, Codec, Effort
-from medshare.digest import DIGEST_SIZE
+from medshare.digest import DIGEST_SIZE, Digest
 from medshare.envelope import ChunkRecord, Envelope
 from medshare.errors import IntegrityError
 from medshare.ids import ParcelId
@@ -54,8 +54,10 @@ class ChunkSealer:
         self._nonce_key = key.derive(suite, "nonce", parcel)
         self._signer = signer
 
-    def seal(self, index: int, payload: memoryview, out: memoryview) -> tuple[int, ChunkRecord]:
-        """Write the sealed chunk into *out*; return its size and its record.
+    def seal(
+        self, index: int, payload: memoryview, out: memoryview
+    ) -> tuple[int, ChunkRecord, bytes]:
+        """Write the sealed chunk into *out*; return its size, its record, and its whole digest.
 
         The piece digests inside *payload* must be those of its pieces: the nonce of a stored
         payload is derived from them.
@@ -67,10 +69,13 @@ class ChunkSealer:
         end = HEADER_SIZE + body_size
         out[:HEADER_SIZE] = head
         self._aead.encrypt_into(head[-NONCE_SIZE:], payload, head, out[HEADER_SIZE:end])
-        digest = self.suite.digest(out[:end])
+        hasher = self.suite.hasher()
+        hasher.update(out[:end])
+        digest = Digest(hasher.digest())
         signature = self._signer.sign(chunk_signing_input(self._parcel, index, digest))
         out[end : end + SIGNATURE_SIZE] = signature
-        return end + SIGNATURE_SIZE, ChunkRecord(index, digest, signature)
+        hasher.update(signature)
+        return end + SIGNATURE_SIZE, ChunkRecord(index, digest, signature), hasher.digest()
 
     def _nonce(self, header: ChunkHeader, payload: memoryview) -> bytes:
         """Return the nonce that belongs to *header* and *payload* (format §6.4).
@@ -92,6 +97,8 @@ class PackedChunk:
 
     sealed: memoryview
     record: ChunkRecord
+    whole_digest: bytes
+    """The suite's hash over all of `sealed`, its signature included."""
     piece_digests: tuple[bytes, ...]
     plain_size: int
 
@@ -139,8 +146,8 @@ class ChunkPacker:
             padding=self._padding(encoded_size + len(digests) * DIGEST_SIZE + TRAILER_SIZE),
         )
         payload = self._payload[:size]
-        sealed_size, record = self._sealer.seal(index, payload, self._out)
-        return PackedChunk(self._out[:sealed_size], record, digests, len(plain))
+        sealed_size, record, whole = self._sealer.seal(index, payload, self._out)
+        return PackedChunk(self._out[:sealed_size], record, whole, digests, len(plain))
 
     def _padding(self, size: int) -> int:
         if not self._pad:

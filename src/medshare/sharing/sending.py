@@ -198,7 +198,10 @@ class Sending:
             packed = packer.pack(index)
             self._require_sealed(packed.record)
             self._keep_pace(crew, len(packed.sealed))
-            put = partial(self._transport.put_chunk, self._out.parcel, index, packed.sealed)
+            blake3 = packed.whole_digest if sealer.suite.hash_name == "blake3" else None
+            put = partial(
+                self._transport.put_chunk, self._out.parcel, index, packed.sealed, blake3=blake3
+            )
             crew.retrying(f"chunk {index}", put)
             self._confirm(index, packed)
 

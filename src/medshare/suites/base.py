@@ -157,6 +157,10 @@ class Suite(Protocol):
         """How envelopes name it."""
 
     @property
+    def hash_name(self) -> str:
+        """The hash of this suite: `blake3` or `sm3`."""
+
+    @property
     def chunk_signature(self) -> str:
         """Algorithm of the per-parcel key that signs chunks; its signatures have 64 octets."""
 

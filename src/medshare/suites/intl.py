@@ -37,6 +37,7 @@ class IntlSuite:
     """The default suite."""
 
     name: str = "intl"
+    hash_name: str = "blake3"
     chunk_signature: str = "ed25519"
 
     def hasher(self) -> Hasher:

@@ -47,8 +47,10 @@ class Transport(Protocol):
     def stored(self, parcel: ParcelId) -> Stored:
         """Return what is there; raise NotFoundError when the parcel is unknown."""
 
-    def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview) -> None:
-        """Store one sealed chunk durably.  Idempotent."""
+    def put_chunk(
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+    ) -> None:
+        """Store one sealed chunk durably; *blake3* is its digest, if known.  Idempotent."""
 
     def get_chunk(self, parcel: ParcelId, index: int, into: memoryview) -> int:
         """Read one sealed chunk into *into*; return its size.

@@ -96,7 +96,14 @@ class FolderTransport:
             )
         folder.write_manifest(manifest)
 
-    def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview) -> None:
+    def put_chunk(
+        self,
+        parcel: ParcelId,
+        index: int,
+        sealed: memoryview,
+        *,
+        blake3: bytes | None = None,  # noqa: ARG002  (what is stored is verified here anyway)
+    ) -> None:
         """Store one sealed chunk durably once it is verified.  Idempotent.
 
         Raises IntegrityError when it is not chunk *index* as the sender made it,

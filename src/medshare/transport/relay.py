@@ -117,10 +117,10 @@ class RelayTransport:
             self._put(Target(routes.PUT_MANIFEST, parcel), manifest)
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, digest: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
     ) -> None:
-        """Store one sealed chunk durably; *digest* is its BLAKE3, computed when not given."""
-        self._put(Target(routes.PUT_CHUNK, parcel, index), sealed, digest=digest)
+        """Store one sealed chunk durably; *blake3* is its digest, computed when not given."""
+        self._put(Target(routes.PUT_CHUNK, parcel, index), sealed, digest=blake3)
 
     def put_seal(self, parcel: ParcelId, seal: bytes) -> None:
         """Store the seal; raise RelayRefusedError while chunks are missing."""
