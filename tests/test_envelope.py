@@ -82,7 +82,7 @@ def test_all_facts_within_bounds_are_written_and_read(facts: Envelope) -> None:
         ({"tier": "Routine"}, FormatError),
         ({"tier": "a" * 33}, LimitError),
         ({"tier": "a\nb"}, FormatError),
-        ({"suite": "gm"}, UnsupportedVersionError),
+        ({"suite": "rot13"}, UnsupportedVersionError),
         ({"recipients": ()}, FormatError),
         ({"recipients": (STANZA, STANZA)}, FormatError),
         ({"recipients": (STANZA, replace(STANZA, algorithm="later"))}, FormatError),

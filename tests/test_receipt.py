@@ -68,7 +68,7 @@ FILE = RECEIPT.files[0]
 @pytest.mark.parametrize(
     ("receipt", "error"),
     [
-        (replace(RECEIPT, suite="gm"), UnsupportedVersionError),
+        (replace(RECEIPT, suite="rot13"), UnsupportedVersionError),
         (replace(RECEIPT, received=1 << 60), LimitError),
         (replace(RECEIPT, files=(replace(FILE, path="../x"),)), FormatError),
         (replace(RECEIPT, files=(replace(FILE, size=1 << 60),)), LimitError),
