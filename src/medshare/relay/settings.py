@@ -27,7 +27,7 @@ class Limits:
     """Requests that are answered at once."""
     station_requests: int = 64
     """Of these, by one station."""
-    uploads: int = 48
+    uploads: int = 32
     """Bodies that arrive at once; each holds up to `BATCH` octets of memory."""
     station_uploads: int = 16
     max_skew: int = MAX_SKEW
