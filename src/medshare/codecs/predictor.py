@@ -72,11 +72,11 @@ class Prediction:
         interpolation.shape(band, shape.width)
         bands = [into[which * band : (which + 1) * band] for which in range(3)]
         self._part(self._padded(samples, shape), shape, kept, bands)
-        for which, weights in enumerate(split_weights(predictor.weights)):
-            out = bands[which]
-            for part in interpolation.stripes():
-                guess = interpolation.predict(which, weights, part)
-                np.subtract(out[part], guess, out=out[part])
+        weights = split_weights(predictor.weights)
+        for part in interpolation.stripes():
+            for which, whole in enumerate(bands):
+                guess = interpolation.predict(which, weights[which], part)
+                np.subtract(whole[part], guess, out=whole[part])
         self._difference(kept, predictor.base, shape.width, into[3 * band : 4 * band])
         self._difference(samples[samples.size - shape.tail :], LEFT, 1, into[4 * band :])
 
@@ -96,15 +96,17 @@ class Prediction:
         if narrow:
             np.bitwise_and(kept, 0xFF, out=kept)
         np.copyto(interpolation.kept, kept)
-        for which, weights in enumerate(split_weights(predictor.weights)):
-            out = bands[which]
+        weights = split_weights(predictor.weights)
+        # Right and below need the centre of the row after them.
+        for group in ((CENTRE,), (RIGHT, BELOW)):
             for part in interpolation.stripes():
-                guess = interpolation.predict(which, weights, part)
-                np.add(out[part], guess, out=out[part])
-            if narrow:
-                np.bitwise_and(out, 0xFF, out=out)
-            if which == CENTRE:
-                np.copyto(interpolation.centre, out)
+                for which in group:
+                    out = bands[which][part]
+                    np.add(out, interpolation.predict(which, weights[which], part), out=out)
+                    if narrow:
+                        np.bitwise_and(out, 0xFF, out=out)
+                    if which == CENTRE:
+                        np.copyto(interpolation.centre[part], out)
         padded = into if shape.padded == shape.pitch else self._work
         self._unite(bands, padded, shape)
         if shape.padded != shape.pitch:
