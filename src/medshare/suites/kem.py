@@ -14,6 +14,7 @@ from medshare.suites.base import KemBackend, PublicKey, RandomBytes, SoftwareOpe
 from medshare.suites.extras import from_extra
 
 HYBRID: Final = "x25519+ml-kem-768"
+P256: Final = "p256"
 SM2: Final = "sm2"
 HYBRID_SEED_SIZE: Final = 64 + 32
 """Octets of its private key: the ML-KEM-768 seed (d ‖ z), then the X25519 scalar."""
@@ -39,6 +40,12 @@ def _xwing() -> KemBackend:
     return xwing
 
 
+def _p256() -> KemBackend:
+    from medshare.suites import dhkem_p256
+
+    return dhkem_p256
+
+
 def _sm2() -> KemBackend:
     with from_extra("gm"):
         from medshare.suites import sm2
@@ -49,6 +56,7 @@ KEMS: Final = {
     scheme.name: scheme
     for scheme in (
         KemScheme(HYBRID, 1184 + 32, HYBRID_SEED_SIZE, 1088 + 32 + 16, "intl", _xwing),
+        KemScheme(P256, 65, 32, 65 + 16, "intl", _p256),
         KemScheme(SM2, 64, 96, 64 + 32 + 32, "gm", _sm2),
     )
 }
