@@ -6,6 +6,7 @@ from medshare.envelope import ChunkRecord, ChunkVerifier, parse_envelope
 from medshare.errors import NotFoundError, RelayRefusedError
 from medshare.ids import ParcelId, StationId
 from medshare.seal import parse_seal
+from medshare.suites.base import Hashed
 from medshare.transport.base import Stored
 
 
@@ -67,7 +68,7 @@ class MemoryTransport:
             )
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None
     ) -> None:
         record = self._parcel(parcel).verifier.check(index, sealed)
         with self.store.changed:

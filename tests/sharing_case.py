@@ -9,6 +9,7 @@ from medshare.ids import ParcelId
 from medshare.sharing.events import Event, Notice, Planned
 from medshare.sharing.receive import ReceiveOptions, ReceiveResult, receive
 from medshare.sharing.send import SendOptions, SendResult, send
+from medshare.suites.base import Hashed
 from tests.fakes import MemoryStore, MemoryTransport
 from tests.people import Person, make_person
 
@@ -97,7 +98,7 @@ class Breaking(MemoryTransport):
             raise RelayUnavailableError("the line is down")
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None
     ) -> None:
         self._spend()
         super().put_chunk(parcel, index, sealed)
@@ -115,7 +116,7 @@ class Touching(MemoryTransport):
         self.act = act
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None
     ) -> None:
         self.act()
         super().put_chunk(parcel, index, sealed)

@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medshare import httpsig
-from medshare.errors import AccessDeniedError, FormatError, MedshareError
+from medshare.errors import AccessDeniedError, FormatError, MedshareError, SignatureError
+from medshare.suites.base import SYSTEM_RANDOM, PublicKey
+from medshare.suites.signatures import Verifier, new_secret, scheme_named, signer_from_seed
 
 NOW = 1_800_000_000
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -121,6 +123,39 @@ def test_the_longest_fields_are_within_the_limit() -> None:
         PUT, key_id="k" * 128, nonce=NONCE, created=10**15 - 1, sign=KEY.sign
     )
     assert max(map(len, fields.values())) < 350 < httpsig.MAX_FIELD
+
+
+@pytest.mark.parametrize("algorithm", ["ed25519", "ecdsa-p256", "sm2"])
+def test_every_algorithm_signs_with_its_own_hash(algorithm: str) -> None:
+    """A request verifies with the key, the `alg` and the hash that belong together, or not."""
+    signer = signer_from_seed(algorithm, new_secret(algorithm, SYSTEM_RANDOM))
+    scheme = scheme_named(algorithm)
+    for hash_name in ("blake3", "sm3"):
+        request = replace(PUT, body=httpsig.Body(b"\x07" * 32, 4_194_304, hash_name))
+        fields = httpsig.sign_request(
+            request, key_id="station-a", nonce=NONCE, created=NOW, sign=signer.sign,
+            algorithm=scheme.request_name,
+        )  # fmt: skip
+        fields["Content-Length"] = "4194304"
+        headers = [(name.encode(), value.encode()) for name, value in fields.items()]
+        if hash_name == scheme.request_hash:
+            assert verify(request, headers, verifier_for=lambda _: good(signer.public))
+        else:
+            with pytest.raises(FormatError, match="go with"):
+                verify(request, headers, verifier_for=lambda _: good(signer.public))
+
+
+def good(key: PublicKey) -> httpsig.Verifier:
+    """Return a verifier that answers instead of raising."""
+
+    def verify(signature: bytes, message: bytes) -> bool:
+        try:
+            Verifier(key).verify(signature, message, what="it")
+        except SignatureError:
+            return False
+        return True
+
+    return verify
 
 
 @pytest.mark.parametrize("request_", [GET, PUT, replace(GET, query="")])
@@ -344,20 +379,20 @@ def test_every_signed_request_verifies(
     assert verify(request_, headers, now=created) == "station-a"
 
 
-@given(st.binary(min_size=32, max_size=32))
-def test_a_content_digest_reads_back(digest: bytes) -> None:
-    """The field carries every digest unchanged."""
-    assert httpsig.parse_content_digest(httpsig.content_digest(digest)) == digest
+@given(st.binary(min_size=32, max_size=32), st.sampled_from(["blake3", "sm3"]))
+def test_a_content_digest_reads_back(digest: bytes, name: str) -> None:
+    """The field carries every digest unchanged, and the name of its hash."""
+    assert httpsig.parse_content_digest(httpsig.content_digest(digest, name)) == (digest, name)
 
 
-@given(st.text(max_size=80) | st.from_regex(r"blake3=:[A-Za-z0-9+/=]{40,46}:"))
+@given(st.text(max_size=80) | st.from_regex(r"(blake3|sm3)=:[A-Za-z0-9+/=]{40,46}:"))
 def test_a_content_digest_has_one_spelling(text: str) -> None:
     """Whatever is accepted is what we would have written; all else is a format error."""
     try:
         digest = httpsig.parse_content_digest(text)
     except FormatError:
         return
-    assert httpsig.content_digest(digest) == text
+    assert httpsig.content_digest(*digest) == text
 
 
 @given(field=st.sampled_from([0, 1]), at=st.integers(0, 400), octet=st.integers(0, 255))

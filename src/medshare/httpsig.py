@@ -5,12 +5,13 @@ part of RFC 9421 that medshare uses, and nothing else of it is accepted:
 
 - one signature, labelled ``medshare``, over ``@method``, ``@authority``, ``@path`` and ``@query``;
   a request with a body also covers ``content-digest`` and ``content-length``, in this order;
-- the parameters ``created``, ``nonce``, ``keyid``, ``alg="ed25519"`` and ``tag="medshare/1"``, all
-  of them, in this order;
+- the parameters ``created``, ``nonce``, ``keyid``, ``alg`` and ``tag="medshare/1"``, all of them,
+  in this order; ``alg`` is ``ed25519`` or another of `ALGORITHMS`;
 - the fields are read as one fixed shape, so what is accepted is exactly what `sign_request` writes.
 
-``Content-Digest`` carries ``blake3``, which the IANA registry does not list.  RFC 9530 §5 lets
-peers that know each other agree on a further key; both ends here are medshare.
+``Content-Digest`` carries the hash that goes with the algorithm: ``blake3``, or ``sm3`` where SM2
+signs.  The IANA registry lists neither, nor ``sm2-sm3``.  RFC 9530 §5 and RFC 9421 §6.2 let peers
+that know each other agree on more; both ends here are medshare.
 
 Everything is pure: the clock, the nonce and the keys are arguments.
 """
@@ -22,11 +23,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from medshare.errors import AccessDeniedError, FormatError
+from medshare.suites.signatures import SIGNATURES
 
 LABEL = "medshare"
 TAG = "medshare/1"
 ALGORITHM = "ed25519"
-DIGEST_KEY = "blake3"
+ALGORITHMS = {one.request_name: one for one in SIGNATURES.values() if one.request_name}
+"""By the name of RFC 9421, what signs requests."""
+DIGEST_KEYS = frozenset(one.request_hash for one in ALGORITHMS.values())
 
 NONCE_BYTES = 16
 MAX_SKEW = 300  # seconds between the two clocks, and the longest life of a request
@@ -35,7 +39,6 @@ MAX_FIELD = 512  # bytes of one signature field; `sign_request` writes fewer tha
 _TARGET_COMPONENTS = ("@method", "@authority", "@path", "@query")
 _BODY_COMPONENTS = (*_TARGET_COMPONENTS, "content-digest", "content-length")
 _DIGEST_BYTES = 32
-_SIGNATURE_BYTES = 64
 _MAX_TARGET = 8192
 _SIGNED_FIELDS = frozenset({"signature-input", "signature", "content-digest", "content-length"})
 
@@ -51,7 +54,8 @@ _INPUT = re.compile(
     rf";created=(?P<created>[1-9][0-9]{{0,14}})"
     rf';nonce="(?P<nonce>{_NONCE.pattern})"'
     rf';keyid="(?P<key_id>{_KEY_ID.pattern})"'
-    rf';alg="{ALGORITHM}";tag="{re.escape(TAG)}")'
+    rf';alg="(?P<algorithm>{"|".join(map(re.escape, ALGORITHMS))})"'
+    rf';tag="{re.escape(TAG)}")'
 )
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -63,10 +67,11 @@ Verifier = Callable[[bytes, bytes], bool]
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What a request says of its body: the BLAKE3 digest and the number of bytes."""
+    """What a request says of its body: the digest, the number of bytes, and by which hash."""
 
     digest: bytes
     length: int
+    hash: str = "blake3"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,23 +99,24 @@ class SignatureInput:
     nonce: str
     key_id: str
     params: str
+    algorithm: str
     signature: bytes
 
 
-def content_digest(body_digest: bytes) -> str:
-    """Return the Content-Digest value (RFC 9530 §2) for a body with this BLAKE3 digest."""
-    return f"{DIGEST_KEY}={_byte_sequence(body_digest)}"
+def content_digest(body_digest: bytes, hash_name: str = "blake3") -> str:
+    """Return the Content-Digest value (RFC 9530 §2) for a body with this digest."""
+    return f"{hash_name}={_byte_sequence(body_digest)}"
 
 
-def parse_content_digest(value: str) -> bytes:
-    """Return the BLAKE3 digest in a Content-Digest value.
+def parse_content_digest(value: str) -> tuple[bytes, str]:
+    """Return the digest in a Content-Digest value, and the name of its hash.
 
     Raises `FormatError` for any value that `content_digest` would not have written.
     """
-    prefix = f"{DIGEST_KEY}="
-    if not value.startswith(prefix):
-        raise FormatError(f"the content-digest field does not carry a {DIGEST_KEY} digest")
-    return _parse_byte_sequence(value[len(prefix) :], _DIGEST_BYTES, "content-digest")
+    hash_name, _, sequence = value.partition("=")
+    if hash_name not in DIGEST_KEYS:
+        raise FormatError("the content-digest field does not carry a digest that is known here")
+    return _parse_byte_sequence(sequence, _DIGEST_BYTES, "content-digest"), hash_name
 
 
 def signature_base(components: Sequence[tuple[str, str]], params: str) -> bytes:
@@ -134,29 +140,36 @@ def encode_nonce(random: bytes) -> str:
 
 
 def sign_request(
-    request: Request, *, key_id: str, nonce: str, created: int, sign: Callable[[bytes], bytes]
+    request: Request,
+    *,
+    key_id: str,
+    nonce: str,
+    created: int,
+    sign: Callable[[bytes], bytes],
+    algorithm: str = ALGORITHM,
 ) -> dict[str, str]:
     """Return the fields that sign ``request``; with a body, Content-Digest is among them.
 
     ``created`` is in Unix seconds, ``nonce`` comes from `encode_nonce` and is never used again,
-    ``sign`` makes an Ed25519 signature.  Content-Length is covered but left for the HTTP layer
-    to send.  Raises `FormatError` when the request cannot be signed as it is.
+    ``sign`` makes a signature of ``algorithm``, one of `ALGORITHMS`.  Content-Length is covered
+    but left for the HTTP layer to send.  Raises `FormatError` when the request cannot be signed
+    as it is.
     """
     components = _components(request)
     names = " ".join(f'"{name}"' for name, _ in components)
     params = (
         f'({names});created={created};nonce="{nonce}";keyid="{key_id}"'
-        f';alg="{ALGORITHM}";tag="{TAG}"'
+        f';alg="{algorithm}";tag="{TAG}"'
     )
     if not _INPUT.fullmatch(f"{LABEL}={params}"):
-        raise FormatError("the key id, nonce or time of a signed request is malformed")
+        raise FormatError("the key id, nonce, time or algorithm of a signed request is malformed")
     signature = sign(signature_base(components, params))
     fields = {
         "Signature-Input": f"{LABEL}={params}",
         "Signature": f"{LABEL}={_byte_sequence(signature)}",
     }
     if request.body is not None:
-        fields["Content-Digest"] = content_digest(request.body.digest)
+        fields["Content-Digest"] = content_digest(request.body.digest, request.body.hash)
     return fields
 
 
@@ -177,7 +190,8 @@ def parse_body(headers: Headers) -> Body | None:
         return None
     if length is None or not _LENGTH.fullmatch(length):
         raise FormatError("the request has a content-digest but no usable content-length")
-    return Body(parse_content_digest(digest), int(length))
+    octets, hash_name = parse_content_digest(digest)
+    return Body(octets, int(length), hash_name)
 
 
 def parse_signature_headers(headers: Headers) -> SignatureInput:
@@ -204,8 +218,11 @@ def parse_signature_headers(headers: Headers) -> SignatureInput:
         nonce=match["nonce"],
         key_id=match["key_id"],
         params=match["params"],
+        algorithm=match["algorithm"],
         signature=_parse_byte_sequence(
-            fields["signature"][len(prefix) :], _SIGNATURE_BYTES, "signature"
+            fields["signature"][len(prefix) :],
+            ALGORITHMS[match["algorithm"]].signature_size,
+            "signature",
         ),
     )
 
@@ -265,9 +282,9 @@ def verify_request(
 
     The steps, in this order, so that strangers cannot fill the memory:
 
-    1. what the signature covers matches what the request carries;
+    1. what the signature covers matches what the request carries, and its hash the algorithm;
     2. the time is within ``memory.max_skew`` seconds of ``now``;
-    3. the key is known and the signature is good;
+    3. the key is known, ``alg`` is its algorithm, and the signature is good;
     4. the nonce is new.
 
     The body itself is not read here: the caller compares what it receives with ``request.body``.
@@ -275,6 +292,8 @@ def verify_request(
     """
     if signature.covers_body != (request.body is not None):
         raise FormatError("the signature must cover the body when there is one, and only then")
+    if request.body and request.body.hash != ALGORITHMS[signature.algorithm].request_hash:
+        raise FormatError("the content-digest field does not go with the algorithm that signed it")
     if abs(now - signature.created) > memory.max_skew:
         raise AccessDeniedError(
             f"the request was signed more than {memory.max_skew} seconds from now;"
@@ -285,7 +304,8 @@ def verify_request(
         raise AccessDeniedError(
             "this station is not enrolled here; ask the operator to enroll its card"
         )
-    if not verifier(signature.signature, signature_base(_components(request), signature.params)):
+    base = signature_base(_components(request), signature.params)
+    if not verifier(signature.signature, base):
         raise AccessDeniedError("the signature of the request is not good")
     memory.use(signature.key_id, signature.nonce, now=now)
     return signature.key_id
@@ -304,7 +324,10 @@ def _components(request: Request) -> list[tuple[str, str]]:
             raise FormatError(f"the {name} of the request is malformed")
     values = [request.method, request.authority, request.path, request.query or "?"]
     if request.body is not None:
-        values += [content_digest(request.body.digest), str(request.body.length)]
+        values += [
+            content_digest(request.body.digest, request.body.hash),
+            str(request.body.length),
+        ]
     return list(zip(_BODY_COMPONENTS, values, strict=False))
 
 

@@ -72,7 +72,7 @@ class Admission:
         def verifier_for(key_id: str) -> httpsig.Verifier | None:
             nonlocal asker
             asker = asker or self._stations.find(key_id)
-            return None if asker is None else partial(_is_signed_by, asker)
+            return None if asker is None else partial(_is_signed_by, asker, signature.algorithm)
 
         try:
             httpsig.verify_request(
@@ -100,7 +100,9 @@ class Admission:
         )
 
 
-def _is_signed_by(asker: Enrolled, signature: bytes, message: bytes) -> bool:
+def _is_signed_by(asker: Enrolled, algorithm: str, signature: bytes, message: bytes) -> bool:
+    if algorithm != asker.verifier.scheme.request_name:
+        return False
     try:
         asker.verifier.verify(signature, message, what="the request")
     except SignatureError:

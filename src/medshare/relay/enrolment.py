@@ -15,7 +15,7 @@ from typing import Final
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
 from medshare.errors import FormatError, MedshareError, NotFoundError, RelayRefusedError, UsageError
 from medshare.ids import StationId, station_id_from_text
-from medshare.suites.signatures import ED25519, Verifier
+from medshare.suites.signatures import Verifier, request_key
 from medshare.trust.card import Card, parse_card
 from medshare.wire import problems
 from medshare.wire.routes import MAX_CARD_BODY
@@ -30,7 +30,7 @@ class Enrolled:
 
     card: Card
     verifier: Verifier
-    """For its requests: the newest Ed25519 key."""
+    """For its requests: the newest key that can sign them."""
 
     @property
     def station(self) -> StationId:
@@ -141,7 +141,7 @@ def enrolled(card: Card) -> Enrolled:
 
 
 def _request_key(card: Card) -> Verifier:
-    for key in card.current.sign_keys:
-        if key.algorithm == ED25519:
-            return Verifier(key)
-    raise UsageError("a station without an Ed25519 key cannot sign requests to a relay")
+    key = request_key(card.current.sign_keys)
+    if key is None:
+        raise UsageError("this station has no key that can sign requests to a relay")
+    return Verifier(key)

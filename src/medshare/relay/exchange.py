@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from blake3 import blake3
-
 from medshare.digest import Digest
 from medshare.errors import FormatError
 from medshare.httpsig import Body
@@ -17,6 +15,7 @@ from medshare.relay.guard import Receive, Scope, Send
 from medshare.relay.news import News
 from medshare.relay.service import Service
 from medshare.relay.settings import BATCH
+from medshare.suites import hasher_named
 from medshare.wire import problems
 from medshare.wire.problems import Problem
 from medshare.wire.routes import CBOR, OCTETS, Target
@@ -161,10 +160,12 @@ async def batches(receive: Receive, body: Body) -> AsyncIterator[list[bytes]]:
 async def whole_body(receive: Receive, body: Body, service: Service) -> bytes:
     """Return *body*; raise DigestMismatchError when it is not what its Content-Digest says."""
     data = b"".join([b"".join(batch) async for batch in batches(receive, body)])
-    found = await service.run(_blake3, data)
+    found = await service.run(_digest, data, body.hash)
     Digest(body.digest).require(found, what="the body")
     return data
 
 
-def _blake3(data: bytes) -> Digest:
-    return Digest(blake3(data).digest())
+def _digest(data: bytes, hash_name: str) -> Digest:
+    hasher = hasher_named(hash_name)
+    hasher.update(data)
+    return Digest(hasher.digest())

@@ -11,8 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from blake3 import blake3
-
 from medshare.digest import Digest
 from medshare.disk.atomic import (
     CREATE_FLAGS,
@@ -23,6 +21,7 @@ from medshare.disk.atomic import (
     sync_folder,
 )
 from medshare.relay.settings import BATCH
+from medshare.suites import hasher_named
 from medshare.suites.base import Buffer, Hasher, Suite
 
 _HEAD: Final = 64
@@ -31,17 +30,17 @@ _HEAD: Final = 64
 class Passing:
     """*size* octets that pass by in pieces.
 
-    The suite's hash covers all octets but the last *tail*; BLAKE3 covers all of them.  Where
-    the suite's hash is BLAKE3, both come from one pass.
+    The suite's hash covers all octets but the last *tail*; the hash called *whole* covers all
+    of them.  Where that is the suite's own, both come from one pass.
     """
 
-    def __init__(self, size: int, suite: Suite, *, tail: int = 0) -> None:
+    def __init__(self, size: int, suite: Suite, *, tail: int = 0, whole: str = "blake3") -> None:
         self.size = size
         self.head = b""
         """The first octets, at least a chunk's header."""
         self.tail = b""
         self._left = max(0, size - tail)
-        self._whole: Hasher = blake3()
+        self._whole: Hasher = hasher_named(whole)
         self._part: Hasher = suite.hasher()
         self._one_pass = type(self._part) is type(self._whole)
 
@@ -67,7 +66,7 @@ class Passing:
 
     @property
     def whole_digest(self) -> bytes:
-        """BLAKE3 of all octets."""
+        """The digest of all octets."""
         return self._whole.digest()
 
     @property
@@ -80,8 +79,10 @@ class Passing:
 class Incoming:
     """A file of *size* octets that is being written in *folder*; see the module's text."""
 
-    def __init__(self, folder: Path, size: int, suite: Suite, *, tail: int = 0) -> None:
-        self.passing = Passing(size, suite, tail=tail)
+    def __init__(
+        self, folder: Path, size: int, suite: Suite, *, tail: int = 0, whole: str = "blake3"
+    ) -> None:
+        self.passing = Passing(size, suite, tail=tail, whole=whole)
         self._folder = os.open(folder, FOLDER_FLAGS)
         self._name = f"{TEMPORARY_PREFIX}{secrets.token_hex(8)}{TEMPORARY_SUFFIX}"
         try:

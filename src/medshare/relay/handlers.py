@@ -30,7 +30,7 @@ async def put_manifest(x: Exchange) -> None:
     parts = x.service.parts
 
     def begin(entry: Entry) -> Upload:
-        return parts.begin_manifest(entry, x.station, x.incoming.length)
+        return parts.begin_manifest(entry, x.station, x.incoming)
 
     def finish(entry: Entry, upload: Upload) -> None:
         parts.finish_manifest(entry, upload, x.incoming.digest)
@@ -45,7 +45,7 @@ async def put_chunk(x: Exchange) -> None:
     parts, index = x.service.parts, x.target.index
 
     def begin(entry: Entry) -> Upload:
-        return parts.begin_chunk(entry, x.station, index, x.incoming.length)
+        return parts.begin_chunk(entry, x.station, index, x.incoming)
 
     def finish(entry: Entry, upload: Upload) -> bool:
         return parts.finish_chunk(entry, index, upload, x.incoming.digest)
@@ -74,7 +74,7 @@ async def put_receipt(x: Exchange) -> None:
     parts, station = x.service.parts, x.target.station
 
     def begin(entry: Entry) -> Upload:
-        return parts.begin_receipt(entry, station, x.station, x.incoming.length)
+        return parts.begin_receipt(entry, station, x.station, x.incoming)
 
     def finish(entry: Entry, upload: Upload) -> None:
         parts.finish_receipt(entry, station, upload, x.incoming.digest)

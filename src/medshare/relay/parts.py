@@ -15,6 +15,7 @@ from medshare.errors import (
     NotFoundError,
     RelayRefusedError,
 )
+from medshare.httpsig import Body
 from medshare.ids import StationId
 from medshare.relay.database import ChunkRow
 from medshare.relay.files import Incoming, Passing, read_back
@@ -56,6 +57,7 @@ class Upload:
         size: int,
         *,
         tail: int = 0,
+        whole: str = "blake3",
         beyond_quota: bool = False,
     ) -> None:
         self._parcels = parcels
@@ -66,7 +68,9 @@ class Upload:
         reserve = parcels.ledger.enter if beyond_quota else parcels.ledger.take
         reserve(entry.sender, entry.id, size)
         try:
-            self._incoming = Incoming(folder, size, entry.envelope.cipher_suite, tail=tail)
+            self._incoming = Incoming(
+                folder, size, entry.envelope.cipher_suite, tail=tail, whole=whole
+            )
         except BaseException as error:
             self._give_back()
             if isinstance(error, FileNotFoundError):
@@ -80,7 +84,7 @@ class Upload:
                 self._incoming.write(pieces)
 
     def checked(self, digest: bytes) -> Passing:
-        """Return what has passed; raise DigestMismatchError unless it has this BLAKE3 digest."""
+        """Return what has passed; raise DigestMismatchError unless it has this digest."""
         Digest(digest).require(Digest(self._incoming.passing.whole_digest), what="the body")
         return self._incoming.passing
 
@@ -119,12 +123,12 @@ class Parts:
 
     # --- manifest ------------------------------------------------------------------------
 
-    def begin_manifest(self, entry: Entry, station: StationId, size: int) -> Upload:
-        """Return the upload of a manifest of *size* octets."""
+    def begin_manifest(self, entry: Entry, station: StationId, body: Body) -> Upload:
+        """Return the upload of the manifest that is *body*."""
         entry.require_sender(station)
-        if size != entry.envelope.manifest_size:
+        if body.length != entry.envelope.manifest_size:
             raise IntegrityError("the manifest does not have the length that the envelope states")
-        return Upload(self._parcels, entry, entry.folder.path, size)
+        return Upload(self._parcels, entry, entry.folder.path, body.length, whole=body.hash)
 
     def finish_manifest(self, entry: Entry, upload: Upload, digest: bytes) -> None:
         """Store the manifest that has arrived, if it is the one that the envelope names."""
@@ -142,14 +146,21 @@ class Parts:
 
     # --- chunks --------------------------------------------------------------------------
 
-    def begin_chunk(self, entry: Entry, station: StationId, index: int, size: int) -> Upload:
-        """Return the upload of chunk *index*, of *size* octets."""
+    def begin_chunk(self, entry: Entry, station: StationId, index: int, body: Body) -> Upload:
+        """Return the upload of chunk *index*, which is *body*."""
         entry.require_sender(station)
         if index >= entry.envelope.chunk_count:
             raise IntegrityError(f"chunk {index} lies beyond the end of its parcel")
-        if not HEADER_SIZE + SIGNATURE_SIZE < size <= entry.verifier.max_size:
+        if not HEADER_SIZE + SIGNATURE_SIZE < body.length <= entry.verifier.max_size:
             raise IntegrityError("a sealed chunk of this length cannot be of this parcel")
-        return Upload(self._parcels, entry, entry.folder.chunks, size, tail=SIGNATURE_SIZE)
+        return Upload(
+            self._parcels,
+            entry,
+            entry.folder.chunks,
+            body.length,
+            tail=SIGNATURE_SIZE,
+            whole=body.hash,
+        )
 
     def finish_chunk(self, entry: Entry, index: int, upload: Upload, digest: bytes) -> bool:
         """Store the chunk that has arrived; return False when it was here already.
@@ -279,7 +290,7 @@ class Parts:
     # --- receipts ------------------------------------------------------------------------
 
     def begin_receipt(
-        self, entry: Entry, station: StationId, asker: StationId, size: int
+        self, entry: Entry, station: StationId, asker: StationId, body: Body
     ) -> Upload:
         """Return the upload of the receipt of *station*; it is counted, but never refused."""
         entry.require_recipient(asker)
@@ -289,7 +300,14 @@ class Parts:
             row = view.parcel(entry.id)
         if row is None or row.seal is None:
             raise RelayRefusedError("the parcel has no seal yet", code=problems.INCOMPLETE)
-        return Upload(self._parcels, entry, entry.folder.receipts, size, beyond_quota=True)
+        return Upload(
+            self._parcels,
+            entry,
+            entry.folder.receipts,
+            body.length,
+            whole=body.hash,
+            beyond_quota=True,
+        )
 
     def finish_receipt(
         self, entry: Entry, station: StationId, upload: Upload, digest: bytes

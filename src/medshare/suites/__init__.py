@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from medshare.errors import UnsupportedVersionError
-from medshare.suites.base import PublicKey, Suite
+from medshare.suites.base import Hasher, PublicKey, Suite
 from medshare.suites.signatures import scheme_named
 
 SUITE_NAMES: Final = ("intl", "gm")
@@ -25,6 +25,14 @@ def suite_named(name: str) -> Suite:
         "the parcel uses a cipher suite that is unknown here",
         hint="update medshare, or ask the sender for suite 'intl' or 'gm'",
     )
+
+
+def hasher_named(name: str) -> Hasher:
+    """Return a fresh hasher: `blake3` or `sm3`; raise UnsupportedVersionError for another."""
+    try:
+        return suite_named({"blake3": "intl", "sm3": "gm"}[name]).hasher()
+    except KeyError:
+        raise UnsupportedVersionError(f"hash '{name}' is unknown here") from None
 
 
 def suite_of_keys(sign_keys: Sequence[PublicKey]) -> Suite:

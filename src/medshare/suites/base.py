@@ -20,6 +20,9 @@ KEY_ID_SIZE: Final = 16
 Buffer = bytes | bytearray | memoryview
 """Anything whose octets can be read without a copy."""
 
+Hashed = tuple[str, bytes]
+"""The name of a hash (`blake3`, `sm3`), and what it makes of something."""
+
 RandomBytes = Callable[[int], bytes]
 """A source of cryptographically secure random octets; `os.urandom` outside tests."""
 

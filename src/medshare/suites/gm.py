@@ -75,6 +75,7 @@ class GmSuite:
     """The national suite."""
 
     name: str = "gm"
+    hash_name: str = "sm3"
     chunk_signature: str = "sm2"
 
     def hasher(self) -> Hasher:

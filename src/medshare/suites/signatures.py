@@ -24,6 +24,7 @@ from medshare.suites.extras import from_extra
 
 ED25519: Final = "ed25519"
 ML_DSA_65: Final = "ml-dsa-65"
+ECDSA_P256: Final = "ecdsa-p256"
 SM2: Final = "sm2"
 SEED_SIZE: Final = 32
 
@@ -40,6 +41,8 @@ class SignatureScheme:
     """The suite to which it belongs."""
     request_name: str
     """The `alg` of RFC 9421 with which it signs HTTP requests; empty where it does not."""
+    request_hash: str
+    """The name of the hash over a body that goes with it (`suites.hasher_named`)."""
     backend: Callable[[], SignatureBackend]
 
 
@@ -55,6 +58,12 @@ def _mldsa() -> SignatureBackend:
     return mldsa
 
 
+def _ecdsa() -> SignatureBackend:
+    from medshare.suites import ecdsa_p256
+
+    return ecdsa_p256
+
+
 def _sm2() -> SignatureBackend:
     with from_extra("gm"):
         from medshare.suites import sm2
@@ -64,13 +73,21 @@ def _sm2() -> SignatureBackend:
 SIGNATURES: Final = {
     scheme.name: scheme
     for scheme in (
-        SignatureScheme(ED25519, 32, SEED_SIZE, 64, "intl", "ed25519", _ed25519),
-        SignatureScheme(ML_DSA_65, 1952, SEED_SIZE, 3309, "intl", "", _mldsa),
-        SignatureScheme(SM2, 64, 96, 64, "gm", "sm2-sm3", _sm2),
+        SignatureScheme(ED25519, 32, SEED_SIZE, 64, "intl", "ed25519", "blake3", _ed25519),
+        SignatureScheme(ML_DSA_65, 1952, SEED_SIZE, 3309, "intl", "", "", _mldsa),
+        SignatureScheme(ECDSA_P256, 65, 32, 64, "intl", "ecdsa-p256-sha256", "blake3", _ecdsa),
+        SignatureScheme(SM2, 64, 96, 64, "gm", "sm2-sm3", "sm3", _sm2),
     )
 }
-IDENTITY_SETS: Final = ((ED25519, ML_DSA_65), (SM2,), (ED25519, ML_DSA_65, SM2))
-"""The sets of algorithms, in order, with which an identity signs (format §3.3)."""
+IDENTITY_SETS: Final = (
+    (ED25519, ML_DSA_65),
+    (ECDSA_P256,),
+    (SM2,),
+    (ED25519, ML_DSA_65, SM2),
+)
+"""The sets of algorithms, in order, with which an identity signs (format §3.3).
+
+ECDSA alone is for hardware tokens, which offer nothing better yet."""
 
 
 def scheme_named(name: str) -> SignatureScheme:
@@ -105,7 +122,7 @@ class Verifier:
 
     def __init__(self, key: PublicKey) -> None:
         scheme = scheme_named(key.algorithm)
-        self.request_name = scheme.request_name
+        self.scheme = scheme
         self._size = scheme.signature_size
         self._verify = _load(scheme, key.value)
 

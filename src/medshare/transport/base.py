@@ -12,6 +12,7 @@ from typing import Protocol
 
 from medshare.envelope import ChunkRecord
 from medshare.ids import ParcelId, StationId
+from medshare.suites.base import Hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +49,9 @@ class Transport(Protocol):
         """Return what is there; raise NotFoundError when the parcel is unknown."""
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None
     ) -> None:
-        """Store one sealed chunk durably; *blake3* is its digest, if known.  Idempotent."""
+        """Store one sealed chunk durably; *whole* is a digest of all of it.  Idempotent."""
 
     def get_chunk(self, parcel: ParcelId, index: int, into: memoryview) -> int:
         """Read one sealed chunk into *into*; return its size.

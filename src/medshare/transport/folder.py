@@ -36,6 +36,7 @@ from medshare.errors import (
 )
 from medshare.ids import ParcelId, StationId, parcel_id_from_text
 from medshare.seal import Seal, parse_seal
+from medshare.suites.base import Hashed
 from medshare.transport.base import Stored
 from medshare.wire import problems
 from medshare.wire.routes import MAX_SEALED_RECEIPT
@@ -102,7 +103,7 @@ class FolderTransport:
         index: int,
         sealed: memoryview,
         *,
-        blake3: bytes | None = None,  # noqa: ARG002  (what is stored is verified here anyway)
+        whole: Hashed | None = None,  # noqa: ARG002  (what is stored is verified here anyway)
     ) -> None:
         """Store one sealed chunk durably once it is verified.  Idempotent.
 

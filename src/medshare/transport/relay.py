@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Final, Protocol
 
 import httpx
-from blake3 import blake3
 
 from medshare import httpsig
 from medshare.envelope import MAX_ENVELOPE_SIZE
@@ -29,7 +28,9 @@ from medshare.errors import (
 )
 from medshare.ids import ParcelId, StationId
 from medshare.seal import MAX_SEAL_SIZE
-from medshare.suites.base import SYSTEM_RANDOM, Buffer, RandomBytes, Signer
+from medshare.suites import hasher_named
+from medshare.suites.base import SYSTEM_RANDOM, Buffer, Hashed, RandomBytes, Signer
+from medshare.suites.signatures import scheme_named
 from medshare.transport.answers import Answer, mapped_errors
 from medshare.transport.base import Stored
 from medshare.transport.connection import Origin
@@ -61,7 +62,7 @@ class Requester(Protocol):
 
     @property
     def request_signer(self) -> Signer:
-        """Its Ed25519 key."""
+        """The first of its newest keys that signs requests."""
 
 
 class RelayTransport:
@@ -88,6 +89,7 @@ class RelayTransport:
         self._url = _base(url)
         self._authority = self._url.netloc.decode("ascii")
         self._requester = requester
+        self._scheme = scheme_named(requester.request_signer.public.algorithm)
         self._stall_seconds = stall_seconds
         self._clock = clock
         self._random = random
@@ -117,10 +119,10 @@ class RelayTransport:
             self._put(Target(routes.PUT_MANIFEST, parcel), manifest)
 
     def put_chunk(
-        self, parcel: ParcelId, index: int, sealed: memoryview, *, blake3: bytes | None = None
+        self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None
     ) -> None:
-        """Store one sealed chunk durably; *blake3* is its digest, computed when not given."""
-        self._put(Target(routes.PUT_CHUNK, parcel, index), sealed, digest=blake3)
+        """Store one sealed chunk durably; *whole* spares hashing it again, where it fits."""
+        self._put(Target(routes.PUT_CHUNK, parcel, index), sealed, known=whole)
 
     def put_seal(self, parcel: ParcelId, seal: bytes) -> None:
         """Store the seal; raise RelayRefusedError while chunks are missing."""
@@ -225,8 +227,8 @@ class RelayTransport:
 
     # --- one request ---------------------------------------------------------------------
 
-    def _put(self, target: Target, body: Buffer | None, *, digest: bytes | None = None) -> None:
-        with self._ask(target, body=body, digest=digest) as answer:
+    def _put(self, target: Target, body: Buffer | None, *, known: Hashed | None = None) -> None:
+        with self._ask(target, body=body, known=known) as answer:
             answer.require_done()
 
     def _get(self, target: Target, *, limit: int) -> bytes:
@@ -240,12 +242,12 @@ class RelayTransport:
         *,
         query: str = "",
         body: Buffer | None = None,
-        digest: bytes | None = None,
+        known: Hashed | None = None,
         wait: int = 0,
     ) -> Iterator["Answer"]:
         """Make one request and lend its answer; raise what a refusal is here."""
         with mapped_errors():
-            digest = digest or (None if body is None else blake3(body).digest())
+            digest = None if body is None else self._digest(body, known)
             request = partial(self._request, target, query, body, digest, wait)
             try:
                 answer = Answer.to(request(), self._http)
@@ -258,6 +260,15 @@ class RelayTransport:
                 yield answer
             finally:
                 answer.close()
+
+    def _digest(self, body: Buffer, known: Hashed | None) -> bytes:
+        """Return the digest of *body* by the hash that goes with the key that will sign."""
+        name = self._scheme.request_hash
+        if known is not None and known[0] == name:
+            return known[1]
+        hasher = hasher_named(name)
+        hasher.update(body)
+        return hasher.digest()
 
     def _request(
         self, target: Target, query: str, body: Buffer | None, digest: bytes | None, wait: int
@@ -308,12 +319,16 @@ class RelayTransport:
                 authority=self._authority,
                 path=path,
                 query=f"?{query}" if query else "",
-                body=digest and httpsig.Body(digest, int(request.headers["content-length"])),
+                body=digest
+                and httpsig.Body(
+                    digest, int(request.headers["content-length"]), self._scheme.request_hash
+                ),
             ),
             key_id=self._requester.station.hex(),
             nonce=httpsig.encode_nonce(self._random(httpsig.NONCE_BYTES)),
             created=int(self._clock()),
             sign=self._requester.request_signer.sign,
+            algorithm=self._scheme.request_name,
         )
 
 
