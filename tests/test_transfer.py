@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from medshare.transfer import MAX_DELAY, DamageReport, Patience, WorkList
+from medshare.transfer import MAX_DELAY, DamageReport, Growth, Patience, WorkList
 
 
 def test_resume_is_a_set_difference() -> None:
@@ -112,3 +112,37 @@ def test_damage_escalates_and_an_intact_arrival_forgives() -> None:
     assert [report.is_hopeless(count) for count in counts] == [False, False, False, True]
     report.intact(7)
     assert report.damaged(7) == 1
+
+
+def _run(growth: Growth, rate_of: dict[int, float], seconds: int, cpu: float = 0.1) -> list[int]:
+    """Feed *growth* with the octets that a line moves with so many workers; return the sizes."""
+    octets, sizes = 0.0, []
+    for second in range(seconds):
+        sizes.append(
+            growth.next(octets=int(octets), chunks=second * 100, cpu_share=cpu, now=float(second))
+        )
+        octets += min(rate_of.get(sizes[-1], 0.0) or 10.0 * sizes[-1], 200.0)
+    return sizes
+
+
+def test_workers_grow_while_that_moves_more() -> None:
+    """On a line where each connection adds its share, the number grows to where it stops."""
+    sizes = _run(Growth(4, 32), {}, 12)
+    assert sizes == sorted(sizes)
+    assert max(sizes) >= 20
+
+
+def test_workers_stay_where_more_does_not_help() -> None:
+    """On a line that is full already, one step is tried and no more for a while."""
+    flat = dict.fromkeys(range(1, 33), 50.0)
+    assert max(_run(Growth(4, 32), flat, 12)) == 6
+
+
+def test_workers_do_not_grow_while_the_cores_are_busy() -> None:
+    """When the processor is the limit, more workers would only take memory."""
+    assert set(_run(Growth(4, 32), {}, 12, cpu=0.9)) == {4}
+
+
+def test_a_fixed_number_of_workers_never_grows() -> None:
+    """A user who names a number gets it."""
+    assert set(_run(Growth(3, 0), {}, 12)) == {3}

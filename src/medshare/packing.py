@@ -93,7 +93,7 @@ class ChunkSealer:
 
 @dataclass(frozen=True, slots=True)
 class PackedChunk:
-    """A sealed chunk in its packer's buffer, valid until the next `pack`."""
+    """A sealed chunk in the buffer that `pack` was given."""
 
     sealed: memoryview
     record: ChunkRecord
@@ -120,20 +120,27 @@ class ChunkPacker:
         self._pad = pad
         self._codec = Codec(layout.chunk_size)
         self._payload = memoryview(bytearray(max_payload_size(layout.chunk_size)))
-        self._out = memoryview(bytearray(max_sealed_size(layout.chunk_size)))
 
     def plain(self, index: int) -> memoryview:
         """Return the buffer to fill with the plaintext of chunk *index*."""
         return self._payload[: self._layout.size(index)]
 
-    def pack(self, index: int) -> PackedChunk:
-        """Seal chunk *index*, whose plaintext has been put into `plain(index)`."""
+    def pack(
+        self, index: int, *, out: memoryview | None = None, effort: Effort | None = None
+    ) -> PackedChunk:
+        """Seal chunk *index*, whose plaintext has been put into `plain(index)`, into *out*.
+
+        *out* has room for `max_sealed_size` octets; without it, the packed chunk is a new
+        buffer.  The plaintext is overwritten when it could be compressed.
+        """
+        if out is None:
+            out = memoryview(bytearray(max_sealed_size(self._layout.chunk_size)))
         plain = self.plain(index)
         digests = tuple(
             self._sealer.suite.digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value
             for p in self._layout.pieces(index)
         )
-        codec, encoded = self._codec.encode(plain, self._effort)
+        codec, encoded = self._codec.encode(plain, effort or self._effort)
         encoded_size = len(encoded)
         if encoded is not plain:
             self._payload[:encoded_size] = encoded
@@ -146,8 +153,8 @@ class ChunkPacker:
             padding=self._padding(encoded_size + len(digests) * DIGEST_SIZE + TRAILER_SIZE),
         )
         payload = self._payload[:size]
-        sealed_size, record, whole = self._sealer.seal(index, payload, self._out)
-        return PackedChunk(self._out[:sealed_size], record, whole, digests, len(plain))
+        sealed_size, record, whole = self._sealer.seal(index, payload, out)
+        return PackedChunk(out[:sealed_size], record, whole, digests, len(plain))
 
     def _padding(self, size: int) -> int:
         if not self._pad:

@@ -124,6 +124,50 @@ class Throttle:
         return start - now
 
 
+class Growth:
+    """How many chunks to move at once: more, as long as more helps and cores are idle.
+
+    A long or lossy line is filled by several connections; on a fast one the cores are the
+    limit, and more connections would only take memory.
+    """
+
+    INTERVAL = 1.0
+    GAIN = 1.1
+    BUSY = 0.7
+    PROBE_AGAIN = 15.0
+
+    def __init__(self, start: int, most: int) -> None:
+        self.workers = start
+        self._most = max(start, most)
+        self._last: tuple[float, int, int] | None = None
+        self._best = 0.0
+        self._settled_at: float | None = None
+
+    def next(self, *, octets: int, chunks: int, cpu_share: float, now: float) -> int:
+        """Return how many to run, given totals so far and the share of the cores in use.
+
+        *octets* and *chunks* count what has moved since the start; *now* is in seconds.
+        """
+        if self._last is None:
+            self._last = (now, octets, chunks)
+            return self.workers
+        then, octets_then, chunks_then = self._last
+        if now - then < self.INTERVAL or chunks - chunks_then < self.workers:
+            return self.workers
+        rate = (octets - octets_then) / (now - then)
+        self._last = (now, octets, chunks)
+        if cpu_share >= self.BUSY:
+            return self.workers
+        if self._settled_at is not None and now - self._settled_at < self.PROBE_AGAIN:
+            return self.workers
+        if rate >= self.GAIN * self._best or self._settled_at is not None:
+            self._best, self._settled_at = rate, None
+            self.workers = min(self._most, self.workers + max(2, self.workers // 2))
+        else:
+            self._settled_at = now
+        return self.workers
+
+
 class DamageReport:
     """How often each chunk arrived damaged, and what follows from it.
 

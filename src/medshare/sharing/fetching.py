@@ -29,10 +29,11 @@ from medshare.resume import ChunkDone, ChunkLost, Synced
 from medshare.sharing.events import Waiting
 from medshare.sharing.hashing import FileHashing
 from medshare.sharing.incoming import Incoming
-from medshare.sharing.workers import Crew, Meter
+from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.transfer import DamageReport, Patience, WorkList
 from medshare.transport.base import Stored, Transport
 
+MOST_WORKERS: Final = 16
 NEWS_SECONDS: Final = 15.0
 SYNC_SECONDS: Final = 2.0
 NAMES_SHOWN: Final = 8
@@ -40,11 +41,10 @@ _DAMAGED: Final = (IntegrityError, FormatError, AuthenticityError)
 
 
 @dataclass(frozen=True, slots=True)
-class _Bench:
-    """What one worker works with."""
+class _Desk:
+    """What the workers share."""
 
-    buffer: memoryview
-    unpacker: ChunkUnpacker
+    benches: Benches[ChunkUnpacker]
     part: PartFolder
     hashing: FileHashing
 
@@ -82,7 +82,7 @@ class Fetching:
         self._recorded = incoming.history.recorded
         self._last_sync = time.monotonic()
 
-    def run(self, part: PartFolder, hashing: FileHashing, *, workers: int) -> None:
+    def run(self, part: PartFolder, hashing: FileHashing, *, workers: int | None) -> None:
         """Fetch every missing chunk into *part*.
 
         Raises IntegrityError, naming the files, when chunks stay damaged; IncompleteError
@@ -93,8 +93,10 @@ class Fetching:
         crew = Crew(self._meter, self._patience)
         ask = partial(self._transport.stored, self._in.parcel)
         self._news(crew.retrying("asking", ask))
-        size = min(workers, len(self._work.missing()))
-        crew.run(size, partial(self._worker, crew, part, hashing))
+        opener = ChunkOpener(self._in.opened.envelope, self._in.opened.key)
+        benches = Benches(partial(ChunkUnpacker, opener, self._in.layout))
+        job = partial(self._worker, crew, _Desk(benches, part, hashing))
+        crew.run(job, workers=workers, most=min(MOST_WORKERS, len(self._work.missing())))
         self.sync(part)
         if self._hopeless:
             error = next(iter(self._hopeless.values()))
@@ -104,16 +106,13 @@ class Fetching:
                 hint="the sender has been asked to send them again: run the same command later",
             ) from error
 
-    def _worker(self, crew: Crew, part: PartFolder, hashing: FileHashing) -> None:
-        envelope = self._in.opened.envelope
-        buffer = memoryview(bytearray(max_sealed_size(envelope.chunk_size)))
-        unpacker = ChunkUnpacker(ChunkOpener(envelope, self._in.opened.key), self._in.layout)
-        bench = _Bench(buffer, unpacker, part, hashing)
+    def _worker(self, crew: Crew, desk: _Desk) -> None:
+        buffer = memoryview(bytearray(max_sealed_size(self._in.opened.envelope.chunk_size)))
         while not crew.stopping.is_set():
             index = self._take(crew)
             if index is None:
                 return
-            self._fetch(index, bench, crew)
+            self._fetch(index, buffer, desk, crew)
 
     def _take(self, crew: Crew) -> int | None:
         """Return a chunk to fetch; wait for one; None when none will come any more."""
@@ -194,25 +193,28 @@ class Fetching:
             )
             self._changed.notify_all()
 
-    def _fetch(self, index: int, bench: _Bench, crew: Crew) -> None:
-        get = partial(self._transport.get_chunk, self._in.parcel, index, bench.buffer)
+    def _fetch(self, index: int, buffer: memoryview, desk: _Desk, crew: Crew) -> None:
+        get = partial(self._transport.get_chunk, self._in.parcel, index, buffer)
         try:
             size = crew.retrying(f"chunk {index}", get)
-            record = self._verifier.check(index, bench.buffer[:size])
-            plain, digests = bench.unpacker.unpack(index, bench.buffer[:size])
+            record = self._verifier.check(index, buffer[:size])
+            with desk.benches.lend() as unpacker:
+                plain, digests = unpacker.unpack(index, buffer[:size])
+                self._write(index, plain, desk.part)
+                self._arrived(ChunkDone(index, record.digest, b"".join(digests)))
+                desk.hashing.arrived(index, plain)
         except NotFoundError:
             self._not_there(index, crew)
-            return
         except _DAMAGED as error:
             self._damaged(index, error, crew)
-            return
+        else:
+            self._meter.moved(plain=self._in.layout.size(index), wire=size)
+
+    def _write(self, index: int, plain: memoryview, part: PartFolder) -> None:
         for piece in self._in.layout.pieces(index):
             end = piece.chunk_offset + piece.size
-            bench.part.write(piece.file, piece.file_offset, plain[piece.chunk_offset : end])
-        self._sync_if_due(bench.part)
-        self._arrived(ChunkDone(index, record.digest, b"".join(digests)))
-        bench.hashing.arrived(index, plain)
-        self._meter.moved(plain=len(plain), wire=size)
+            part.write(piece.file, piece.file_offset, plain[piece.chunk_offset : end])
+        self._sync_if_due(part)
 
     def _arrived(self, done: ChunkDone) -> None:
         with self._changed:

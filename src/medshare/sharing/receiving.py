@@ -29,7 +29,6 @@ from medshare.station import Contact, Identity, Station
 from medshare.transfer import Patience
 from medshare.transport.base import Transport
 
-DEFAULT_WORKERS: Final = 4
 SEAL_ROUNDS: Final = 3
 
 
@@ -176,7 +175,7 @@ class Receiving:
         hashing = FileHashing(self._in, part)
         unsealed: list[int] = []
         for _ in range(SEAL_ROUNDS):
-            self._fetching.run(part, hashing, workers=self._options.workers or DEFAULT_WORKERS)
+            self._fetching.run(part, hashing, workers=self._options.workers)
             seal = self._fetch_seal()
             unsealed = [
                 index

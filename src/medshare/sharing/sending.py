@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from medshare.chunk import max_sealed_size
+from medshare.codecs import Effort
 from medshare.digest import Digest
 from medshare.disk.atomic import read_file, write_file
 from medshare.disk.sources import SourceReader, Sources
@@ -24,12 +26,12 @@ from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Waiting
 from medshare.sharing.outgoing import Outgoing, SendOptions
 from medshare.sharing.receipts import Sent, accept_receipt
-from medshare.sharing.workers import Crew, Meter
+from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.station import Identity, Station
 from medshare.transfer import Patience, Throttle, WorkList
 from medshare.transport.base import Stored, Transport
 
-DEFAULT_WORKERS: Final = 4
+MOST_WORKERS: Final = 16
 NEWS_SECONDS: Final = 20.0
 SEAL_TRIES: Final = 3
 
@@ -72,6 +74,7 @@ class Sending:
         self._patience = Patience(options.give_up_after)
         self._line = Crew(self._meter, self._patience)
         self._lock = threading.Lock()
+        self._suite = outgoing.envelope.cipher_suite
         self._throttle = Throttle(options.limit_rate)
         self._digests: dict[int, Digest] = {}
         self._pieces = {i: done.pieces for i, done in outgoing.history.chunks.items()}
@@ -176,34 +179,54 @@ class Sending:
         self._work.offer(missing)
         out = self._out
         sealer = ChunkSealer(
-            out.envelope.cipher_suite, out.parcel, out.layout.chunk_count, out.key, out.chunk_signer
+            self._suite, out.parcel, out.layout.chunk_count, out.key, out.chunk_signer
         )
-        crew = Crew(self._meter, self._patience)
-        size = min(self._options.workers or DEFAULT_WORKERS, len(missing))
+        packers = Benches(partial(ChunkPacker, sealer, out.layout, pad=self._options.pad))
+        most = min(len(missing), MOST_WORKERS)
         with closing(SourceReader(self._sources)) as reader:
-            crew.run(size, partial(self._worker, crew, sealer, reader))
+            crew = Crew(self._meter, self._patience)
+            job = partial(self._worker, crew, packers, reader)
+            crew.run(job, workers=self._options.workers, most=most)
 
-    def _worker(self, crew: Crew, sealer: ChunkSealer, reader: SourceReader) -> None:
-        layout, options = self._out.layout, self._options
-        packer = ChunkPacker(sealer, layout, effort=options.effort, pad=options.pad)
+    def _worker(self, crew: Crew, packers: Benches[ChunkPacker], reader: SourceReader) -> None:
+        out = memoryview(bytearray(max_sealed_size(self._out.layout.chunk_size)))
         while not crew.stopping.is_set():
             with self._lock:
                 index = self._work.take()
             if index is None:
                 return
-            view = packer.plain(index)
-            for piece in layout.pieces(index):
-                end = piece.chunk_offset + piece.size
-                reader.read_into(piece.file, piece.file_offset, view[piece.chunk_offset : end])
-            packed = packer.pack(index)
-            self._require_sealed(packed.record)
+            with packers.lend() as packer:
+                packed = self._pack(index, packer, reader, out)
             self._keep_pace(crew, len(packed.sealed))
-            blake3 = packed.whole_digest if sealer.suite.hash_name == "blake3" else None
             put = partial(
-                self._transport.put_chunk, self._out.parcel, index, packed.sealed, blake3=blake3
+                self._transport.put_chunk,
+                self._out.parcel,
+                index,
+                packed.sealed,
+                whole=(self._suite.hash_name, packed.whole_digest),
             )
             crew.retrying(f"chunk {index}", put)
             self._confirm(index, packed)
+
+    def _pack(
+        self, index: int, packer: ChunkPacker, reader: SourceReader, out: memoryview
+    ) -> PackedChunk:
+        """Read and seal chunk *index*; make it exactly as it was sealed, if it was."""
+        efforts = [self._options.effort]
+        if self._seal is not None:  # an earlier run may have made another effort
+            efforts += [effort for effort in Effort if effort is not self._options.effort]
+        for effort in efforts:
+            view = packer.plain(index)
+            for piece in self._out.layout.pieces(index):
+                end = piece.chunk_offset + piece.size
+                reader.read_into(piece.file, piece.file_offset, view[piece.chunk_offset : end])
+            packed = packer.pack(index, out=out, effort=effort)
+            if self._seal is None or self._seal.chunks[index] == packed.record.digest:
+                return packed
+        raise IntegrityError(
+            f"chunk {index} cannot be made again exactly as it was sealed",
+            hint="send the files as a new parcel: medshare send --new",
+        )
 
     def _keep_pace(self, crew: Crew, octets: int) -> None:
         with self._lock:
@@ -211,13 +234,6 @@ class Sending:
         if delay:
             crew.waiting_for = "its turn under the rate limit"
             crew.pause(delay)
-
-    def _require_sealed(self, record: ChunkRecord) -> None:
-        if self._seal is not None and self._seal.chunks[record.index] != record.digest:
-            raise IntegrityError(
-                f"chunk {record.index} cannot be made again exactly as it was sealed",
-                hint="send the files as a new parcel: medshare send --new",
-            )
 
     def _confirm(self, index: int, packed: PackedChunk) -> None:
         pieces = b"".join(packed.piece_digests)

@@ -4,20 +4,26 @@ The costly calls (AES-GCM, hashing, Zstandard, TLS, file I/O) release the interp
 lock, so one worker doing one whole chunk, read to sent, is the natural unit.
 """
 
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from random import SystemRandom
-from typing import Final, TypeVar
+from typing import Final, Generic, TypeVar
 
 from medshare.errors import CancelledError, MedshareError
 from medshare.ids import ParcelId
 from medshare.sharing.events import OnEvent, Progress, Retrying, Waiting
-from medshare.transfer import Patience
+from medshare.transfer import Growth, Patience
 
 TICK: Final = 0.25
 SILENCE: Final = 10.0
 """Seconds without any chunk after which the user is told what is waited for."""
+
+START_WORKERS: Final = 4
+LEAVE_SECONDS: Final = 5.0
+"""How long a stopped crew is waited for; a call that hangs on a dead line ends by itself."""
 
 _JITTER: Final = SystemRandom()
 T = TypeVar("T")
@@ -81,6 +87,21 @@ class Meter:
         )
 
 
+class _Load:
+    """Which share of the machine's cores this process has used since it was last asked."""
+
+    def __init__(self) -> None:
+        self._cores = os.cpu_count() or 1
+        self._wall, self._cpu = time.monotonic(), time.process_time()
+
+    def share(self) -> float:
+        wall, cpu = time.monotonic(), time.process_time()
+        passed, used = wall - self._wall, cpu - self._cpu
+        if passed > 1.0:
+            self._wall, self._cpu = wall, cpu
+        return used / (max(passed, 1e-3) * self._cores)
+
+
 class Crew:
     """Runs a job on several threads; the first failure stops all and is raised."""
 
@@ -91,23 +112,29 @@ class Crew:
         self.stopping = threading.Event()
         self.waiting_for = "the far side"
 
-    def run(self, size: int, job: Callable[[], None]) -> None:
-        """Run *job* on *size* threads until each returns; raise the first failure."""
-        threads = [
-            threading.Thread(target=self._work, args=(job,), name=f"medshare-{number}")
-            for number in range(size)
-        ]
+    def run(self, job: Callable[[], None], *, workers: int | None, most: int) -> None:
+        """Run *job* on several threads until each returns; raise the first failure.
+
+        Without *workers*, their number grows up to *most* while that moves more.
+        """
+        growth = Growth(min(workers or START_WORKERS, most), most if workers is None else 0)
+        threads: list[threading.Thread] = []
         try:
-            for thread in threads:
-                thread.start()
-            self._watch(threads)
+            self._start(threads, growth.workers, job)
+            self._watch(threads, growth, job)
         finally:
             self.stopping.set()
             for thread in threads:
-                if thread.ident is not None:
-                    thread.join()
+                thread.join(LEAVE_SECONDS)
         if self._failure is not None:
             raise self._failure
+
+    def _start(self, threads: list[threading.Thread], size: int, job: Callable[[], None]) -> None:
+        while len(threads) < size:
+            name = f"medshare-{len(threads)}"
+            thread = threading.Thread(target=self._work, args=(job,), name=name, daemon=True)
+            thread.start()
+            threads.append(thread)
 
     def _work(self, job: Callable[[], None]) -> None:
         try:
@@ -117,17 +144,31 @@ class Crew:
                 self._failure = error
             self.stopping.set()
 
-    def _watch(self, threads: list[threading.Thread]) -> None:
-        told = 0.0
-        for thread in threads:
-            while thread.is_alive():
-                thread.join(TICK)
-                silence = time.monotonic() - self._meter.last_moved
-                if silence >= SILENCE and silence - told >= SILENCE:
-                    told = silence
-                    self._meter.tell(Waiting(self._meter.parcel, self.waiting_for, silence))
-                elif silence < SILENCE:
-                    told = 0.0
+    def _watch(
+        self, threads: list[threading.Thread], growth: Growth, job: Callable[[], None]
+    ) -> None:
+        told, load = 0.0, _Load()
+        while any(thread.is_alive() for thread in threads):
+            next(thread for thread in threads if thread.is_alive()).join(TICK)
+            told = self._tell_silence(told)
+            if all(thread.is_alive() for thread in threads):
+                size = growth.next(
+                    octets=self._meter.wire_bytes,
+                    chunks=self._meter.moved_chunks,
+                    cpu_share=load.share(),
+                    now=time.monotonic(),
+                )
+                self._start(threads, size, job)
+
+    def _tell_silence(self, told: float) -> float:
+        """Say what is waited for when nothing moves; return the silence last told of."""
+        silence = time.monotonic() - self._meter.last_moved
+        if silence < SILENCE:
+            return 0.0
+        if silence - told >= SILENCE:
+            self._meter.tell(Waiting(self._meter.parcel, self.waiting_for, silence))
+            return silence
+        return told
 
     def pause(self, seconds: float) -> None:
         """Wait, unless the crew is told to stop; raise CancelledError then."""
@@ -162,3 +203,27 @@ class Crew:
             else:
                 self._meter.alive()
                 return result
+
+
+class Benches(Generic[T]):
+    """A few workbenches shared by many workers: memory grows with cores, not connections."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._free: list[T] = []
+        self._places = threading.Semaphore((os.cpu_count() or 1) + 1)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def lend(self) -> Iterator[T]:
+        """Yield a bench, waiting for one if all are in use."""
+        with self._places:
+            with self._lock:
+                bench = self._free.pop() if self._free else None
+            if bench is None:
+                bench = self._make()
+            try:
+                yield bench
+            finally:
+                with self._lock:
+                    self._free.append(bench)
