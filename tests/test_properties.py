@@ -6,12 +6,12 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medshare.chunk import SIGNATURE_SIZE
+from medshare.chunk import SIGNATURE_SIZE, close_payload, max_payload_size, max_sealed_size
 from medshare.chunking import Layout
-from medshare.codecs import Effort
+from medshare.codecs import ZSTD, Effort
 from medshare.envelope import ChunkVerifier
 from medshare.errors import AuthenticityError, FormatError, IncompleteError, IntegrityError
 from medshare.ids import ParcelId
@@ -258,7 +258,15 @@ def seal_all(suite: Suite, attempts: Sequence[Run]) -> None:
                 packer.pack(index)
 
 
+def run_of(*, after: bytes = b"", effort: Effort = Effort.BALANCED) -> Run:
+    """Return a run of one chunk that is always the same, and what follows it."""
+    files = {"a": octets("first chunk", CHUNK_SIZE), "b": after}
+    return Run(files, effort, pad=False, chunk_size=CHUNK_SIZE, order=(0,))
+
+
 @given(st.lists(runs, min_size=1, max_size=5))
+@example([run_of(), run_of(after=b"another chunk, so that the first is not the last")])
+@example([run_of(), run_of(effort=Effort.SMALLEST), run_of(effort=Effort.FASTEST)])
 @settings(max_examples=100)
 def test_no_nonce_serves_two_messages(attempts: list[Run]) -> None:
     """Under one key, no nonce meets two plaintexts or headers, whatever changes between runs.
@@ -269,6 +277,24 @@ def test_no_nonce_serves_two_messages(attempts: list[Run]) -> None:
     recorder = Recorder()
     seal_all(RecordingSuite(recorder), attempts)
     assert recorder.calls >= len(attempts)
+
+
+def test_two_encodings_of_one_plaintext_share_no_nonce() -> None:
+    """Another version of a codec may write other octets of the same length: another nonce."""
+    recorder = Recorder()
+    suite = RecordingSuite(recorder)
+    signer = signer_from_seed(ED25519, octets("nonce signer"))
+    sealer = ChunkSealer(
+        suite, ParcelId(octets("nonce parcel", 16)), 1, ParcelKey(bytes(32)), signer
+    )
+    for encoded in (b"one encoding!", b"another one!!"):
+        payload = memoryview(bytearray(max_payload_size(CHUNK_SIZE)))
+        payload[: len(encoded)] = encoded
+        size = close_payload(
+            payload, encoded_size=len(encoded), plain_size=99, codec=ZSTD, digests=[bytes(32)]
+        )
+        sealer.seal(0, payload[:size], memoryview(bytearray(max_sealed_size(CHUNK_SIZE))))
+    assert len(recorder.seen) == recorder.calls == 2
 
 
 def test_a_change_of_one_bit_changes_the_nonce() -> None:
