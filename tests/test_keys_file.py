@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from medshare.errors import (
 from medshare.keys.attempts import MAX_WAIT, seconds_to_wait
 from medshare.keys.base import KeyStore, Purpose, pending_generation
 from medshare.keys.file import FileKeyStore, attempts_file, previous_copy
+from medshare.keys.kek import AES_KW, MAX_KEKS, SecretKek
 from medshare.keys.material import MAX_GENERATIONS
 from medshare.keys.sealed import DEFAULT_COST, MAX_FILE, KdfCost, parse_sealed
 from tests.fault import Killed, count_changes, killed_at
@@ -184,6 +186,27 @@ def test_the_last_generation_is_refused_before_anything_is_written(tmp_path: Pat
     with pytest.raises(LimitError, match="at most 256 generations"):
         store.prepare(created=LATER)
     assert (tmp_path / "keystore").read_bytes() == before
+
+
+def test_the_last_kek_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    """A keystore holds a bounded number of KEKs."""
+    store = make(tmp_path)
+    keks = tuple(SecretKek(f"k{number:04}", AES_KW, 1, bytes(32)) for number in range(MAX_KEKS))
+    store._write(replace(store._material, keks=keks))
+    before = (tmp_path / "keystore").read_bytes()
+    with pytest.raises(LimitError, match="at most 1024"):
+        store.make_kek("one-more", created=LATER)
+    assert (tmp_path / "keystore").read_bytes() == before
+    assert len(reopen(tmp_path).keks()) == MAX_KEKS
+
+
+def test_a_kek_is_rfc_3394(tmp_path: Path) -> None:
+    """Wrapping is AES key wrap: the test vector of RFC 3394 §4.6."""
+    kek = SecretKek("a", AES_KW, 1, bytes(range(32)))
+    key = bytes.fromhex("00112233445566778899aabbccddeeff000102030405060708090a0b0c0d0e0f")
+    wrapped = "28c9f404c4b810f4cbccb35cfb87f8263f5786e2d80ed326cbc7f0e71a99f43bfb988b9b7a02dd21"
+    assert kek.wrap(key).hex() == wrapped
+    assert kek.unwrap(bytes.fromhex(wrapped)) == key
 
 
 def test_killed_at_any_step_of_a_change_nothing_is_lost(tmp_path: Path) -> None:

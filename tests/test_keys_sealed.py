@@ -16,6 +16,7 @@ from medshare.errors import (
     UnsupportedVersionError,
 )
 from medshare.keys.base import Purpose
+from medshare.keys.kek import AES_KW, MAX_KEKS, SecretKek
 from medshare.keys.material import (
     IDENTITY_KEYS,
     MAX_GENERATIONS,
@@ -174,11 +175,18 @@ keys = st.sampled_from(sorted(IDENTITY_KEYS)).flatmap(
 generations = st.builds(
     SecretGeneration, created=st.integers(0, canonical.MAX_TIME), pending=st.just(False), keys=keys
 )
+labels = st.lists(st.from_regex("[a-z]{1,8}/[0-9]{1,3}", fullmatch=True), unique=True, max_size=4)
+keks = labels.map(
+    lambda names: tuple(
+        SecretKek(name, AES_KW, 1, name.encode().ljust(32)) for name in sorted(names)
+    )
+)
 materials = st.builds(
-    lambda older, newest, pending: Material((*older, replace(newest, pending=pending))),
+    lambda older, newest, pending, keks: Material((*older, replace(newest, pending=pending)), keks),
     st.lists(generations, max_size=3),
     generations,
     st.booleans(),
+    keks,
 )
 
 
@@ -222,7 +230,32 @@ BAD_MATERIAL: dict[str, canonical.Value] = {
 def test_malformed_material_is_refused(name: str) -> None:
     """Each fault raises FormatError, also behind a right passphrase."""
     with pytest.raises(FormatError):
-        parse_material(canonical.encode({"generations": BAD_MATERIAL[name]}))
+        parse_material(canonical.encode({"generations": BAD_MATERIAL[name], "keks": []}))
+
+
+BAD_KEKS: dict[str, canonical.Value] = {
+    "not a list": {},
+    "too many": [[f"{number:04}", AES_KW, 1, bytes(32)] for number in range(MAX_KEKS + 1)],
+    "twice": [["a", AES_KW, 1, bytes(32)]] * 2,
+    "out of order": [["b", AES_KW, 1, bytes(32)], ["a", AES_KW, 1, bytes(32)]],
+    "of three": [["a", AES_KW, 1]],
+    "short key": [["a", AES_KW, 1, bytes(16)]],
+    "unknown algorithm": [["a", "rot13", 1, bytes(32)]],
+    "label": [["A/../b", AES_KW, 1, bytes(32)]],
+    "created true": [["a", AES_KW, True, bytes(32)]],
+    "created in year 10000": [["a", AES_KW, canonical.MAX_TIME + 1, bytes(32)]],
+}
+
+
+@pytest.mark.parametrize("name", BAD_KEKS)
+def test_malformed_keks_are_refused(name: str) -> None:
+    """Each fault raises FormatError, and one generation with one KEK does not."""
+    generations: canonical.Value = [[1, False, GOOD_KEYS]]
+    good: canonical.Value = [["a", AES_KW, 1, bytes(32)]]
+    parsed = parse_material(canonical.encode({"generations": generations, "keks": good}))
+    assert len(parsed.keks) == 1
+    with pytest.raises(FormatError):
+        parse_material(canonical.encode({"generations": generations, "keks": BAD_KEKS[name]}))
 
 
 def closed() -> tuple[StoreKey, SealedStore]:
@@ -281,7 +314,8 @@ def test_secret_values_have_no_telling_representation() -> None:
         (new_generation(lambda size: b"S" * size, created=1, kinds=kinds_for("intl")),)
     )
     key = StoreKey(HEADER, b"K" * 32)
-    for value in (material, *material.generations, *material.generation(0).keys, key):
+    kek = SecretKek("a", AES_KW, 1, b"K" * 32)
+    for value in (material, *material.generations, *material.generation(0).keys, key, kek):
         assert "SSS" not in repr(value)
         assert "KKK" not in repr(value)
     assert repr(material.generation(0).of(Purpose.OPEN)[0]).startswith("SecretKey(open")

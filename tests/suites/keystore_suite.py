@@ -4,13 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from medshare.errors import KeyUnavailableError
+from medshare.errors import IntegrityError, KeyUnavailableError, UsageError
 from medshare.keys.base import KeyStore, Purpose, newest_generation, pending_generation
 from medshare.suites.kem import wrap
 from medshare.suites.signatures import Verifier
 
 CREATED = 1_750_000_000
 LATER = CREATED + 86_400
+KEY, OTHER = bytes(range(32)), b"\xff" * 32
 
 
 class KeyStoreSuite:
@@ -108,6 +109,80 @@ class KeyStoreSuite:
         for ask in (store.signers, store.openers, store.settle):
             with pytest.raises(KeyUnavailableError):
                 ask(number)
+
+    def test_a_kek_wraps_and_unwraps(self, store: KeyStore, tmp_path: Path) -> None:
+        """A key comes back from its wrap, in any process, and the wrap is not the key."""
+        assert store.keks() == ()
+        store.make_kek("routine/0", created=CREATED)
+        wrapped = store.wrap_key("routine/0", KEY)
+        assert KEY not in wrapped
+        for found in (store, self.reopen(tmp_path)):
+            assert found.unwrap_key("routine/0", wrapped) == KEY
+            assert [(kek.label, kek.created) for kek in found.keks()] == [("routine/0", CREATED)]
+        assert store.unwrap_key("routine/0", store.wrap_key("routine/0", OTHER)) == OTHER
+
+    def test_a_kek_is_made_once(self, store: KeyStore, tmp_path: Path) -> None:
+        """Making a KEK that is there changes nothing, in any process."""
+        store.make_kek("routine/0", created=CREATED)
+        wrapped = store.wrap_key("routine/0", KEY)
+        for found in (store, self.reopen(tmp_path)):
+            found.make_kek("routine/0", created=LATER)
+            assert found.unwrap_key("routine/0", wrapped) == KEY
+            assert found.keks()[0].created == CREATED
+
+    def test_each_kek_opens_its_own_wraps_only(self, store: KeyStore) -> None:
+        """Another KEK, a changed octet, another length: IntegrityError each time."""
+        for label in ("sensitive/0", "routine/0"):
+            store.make_kek(label, created=CREATED)
+        assert [kek.label for kek in store.keks()] == ["routine/0", "sensitive/0"]
+        wrapped = store.wrap_key("routine/0", KEY)
+        for bad in (b"", wrapped[:-1], wrapped + b"\0", wrapped[:-1] + bytes([wrapped[-1] ^ 1])):
+            with pytest.raises(IntegrityError):
+                store.unwrap_key("routine/0", bad)
+        with pytest.raises(IntegrityError):
+            store.unwrap_key("sensitive/0", wrapped)
+
+    def test_a_destroyed_kek_opens_nothing(self, store: KeyStore, tmp_path: Path) -> None:
+        """After `destroy_kek` no process unwraps, also when a KEK of that name is made again."""
+        store.make_kek("routine/0", created=CREATED)
+        store.make_kek("routine/1", created=CREATED)
+        wrapped, kept = store.wrap_key("routine/0", KEY), store.wrap_key("routine/1", KEY)
+        store.destroy_kek("routine/0")
+        store.destroy_kek("routine/0")
+        for found in (store, self.reopen(tmp_path)):
+            with pytest.raises(KeyUnavailableError):
+                found.unwrap_key("routine/0", wrapped)
+            with pytest.raises(KeyUnavailableError):
+                found.wrap_key("routine/0", KEY)
+            assert found.unwrap_key("routine/1", kept) == KEY
+        store.make_kek("routine/0", created=LATER)
+        with pytest.raises(IntegrityError):
+            store.unwrap_key("routine/0", wrapped)
+
+    def test_keks_and_identity_keys_leave_each_other_alone(
+        self, store: KeyStore, tmp_path: Path
+    ) -> None:
+        """A rotation of the identity keeps KEKs, and KEKs are no keys of a generation."""
+        before = store.records()
+        store.make_kek("routine/0", created=CREATED)
+        wrapped = store.wrap_key("routine/0", KEY)
+        assert store.records() == before
+        store.settle(store.prepare(created=LATER))
+        assert self.reopen(tmp_path).unwrap_key("routine/0", wrapped) == KEY
+
+    @pytest.mark.parametrize("label", ["", "Routine", "a b", "../x", "x/", "a" * 65, "ä", "a\n"])
+    def test_labels_are_plain(self, store: KeyStore, label: str) -> None:
+        """A label that a file system, a log or a token could misread names no KEK."""
+        with pytest.raises(UsageError):
+            store.make_kek(label, created=CREATED)
+        assert store.keks() == ()
+
+    @pytest.mark.parametrize("size", [0, 16, 31, 33, 64])
+    def test_only_keys_of_32_octets_are_wrapped(self, store: KeyStore, size: int) -> None:
+        """A key of another size is a mistake of the caller."""
+        store.make_kek("routine/0", created=CREATED)
+        with pytest.raises(ValueError, match="32 octets"):
+            store.wrap_key("routine/0", bytes(size))
 
     def test_a_keystore_names_its_backend(self, store: KeyStore) -> None:
         """The backend's name is not empty: `keys list` shows it."""

@@ -6,13 +6,18 @@ The newest generation is *pending* from the moment its keys are durable until th
 rotation that asked for it is complete; a rotation that was interrupted is recognised by
 it.
 
-Secrets do not cross this interface.  What does is able to sign or to open, so that a
-token which never gives its keys away can stand behind it as well as a file.  The
-contract that each backend must pass is `tests/suites/keystore_suite.py`.
+Beside these identity keys it holds *key-encryption keys* (KEKs), under labels that whoever
+asks for them chooses.  They are made and destroyed one by one; what is pending of a rotation
+of tiers is kept by whoever rotates, not here.
+
+Secrets do not cross this interface, but for the keys that a KEK wraps.  What does is able to
+sign or to open, so that a token which never gives its keys away can stand behind it as well
+as a file.  The contract that each backend must pass is `tests/suites/keystore_suite.py`.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Protocol
 
 from medshare.suites.base import Opener, PublicKey, Signer
@@ -34,6 +39,18 @@ class KeyRecord:
     public: PublicKey
     created: int
     pending: bool
+    uri: str = ""
+    """The name of the key in a token (RFC 7512); empty where keys are not in one."""
+
+
+@dataclass(frozen=True, slots=True)
+class KekRecord:
+    """What may be known of one KEK without any secret; *created* in seconds since 1970 UTC."""
+
+    label: str
+    algorithm: str
+    created: int
+    uri: str = ""
 
 
 class KeyStore(Protocol):
@@ -41,7 +58,7 @@ class KeyStore(Protocol):
 
     @property
     def backend(self) -> str:
-        """Which kind of keystore this is: `file`."""
+        """Which kind of keystore this is: `file`, `keyring` or `pkcs11`."""
 
     def records(self) -> tuple[KeyRecord, ...]:
         """Return what is here: oldest generation first, signature keys before the others."""
@@ -70,6 +87,51 @@ class KeyStore(Protocol):
 
         Raises KeyUnavailableError when there is no such generation, StorageError when it
         cannot be stored.
+        """
+
+    def keks(self) -> tuple[KekRecord, ...]:
+        """Return the KEKs that are here, in the order of their labels."""
+
+    def make_kek(self, label: str, *, created: int) -> None:
+        """Make a KEK called *label* durable; nothing is made where there is one.
+
+        *created* is in seconds since 1970 UTC.  Raises UsageError when *label* cannot name
+        one (`kek.check_label`), LimitError when there are too many, StorageError or
+        TokenError when it cannot be stored.
+        """
+
+    def destroy_kek(self, label: str) -> None:
+        """Let there be no KEK called *label*, for good.  Idempotent."""
+
+    def wrap_key(self, label: str, key: bytes) -> bytes:
+        """Return *key*, of 32 octets, wrapped under the KEK called *label*.
+
+        Raises KeyUnavailableError when there is no such KEK.
+        """
+
+    def unwrap_key(self, label: str, wrapped: bytes) -> bytes:
+        """Return the key that `wrap_key` wrapped.
+
+        Raises KeyUnavailableError when there is no such KEK, IntegrityError when *wrapped*
+        is damaged or was wrapped under another one.
+        """
+
+
+class Backend(Protocol):
+    """How to come to a keystore of one kind: where it is, and what opens it."""
+
+    def create(self, folder: Path, *, created: int) -> KeyStore:
+        """Make a keystore with the keys of generation 0, not pending; what it needs is in *folder*.
+
+        *created* is in seconds since 1970 UTC.  Raises StorageError, and what belongs to its
+        kind, when it cannot be made.
+        """
+
+    def open(self, folder: Path) -> KeyStore:
+        """Return the keystore in *folder*, unlocked.
+
+        Raises PassphraseError when that fails, StorageError when it is missing or damaged,
+        UnsupportedVersionError.
         """
 
 

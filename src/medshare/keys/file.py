@@ -18,7 +18,8 @@ from medshare.errors import (
     UnsupportedVersionError,
 )
 from medshare.keys.attempts import count_failure, forget_failures, seconds_to_wait
-from medshare.keys.base import KeyRecord, Purpose
+from medshare.keys.base import KekRecord, KeyRecord, Purpose
+from medshare.keys.kek import AES_KW, SecretKek, check_label
 from medshare.keys.lock import exclusive
 from medshare.keys.material import Material, SecretKey, kinds_for, new_generation
 from medshare.keys.sealed import (
@@ -31,7 +32,7 @@ from medshare.keys.sealed import (
     parse_sealed,
     store_key_for,
 )
-from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
+from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 from medshare.suites.kem import opener_from_seed
 from medshare.suites.signatures import signer_from_seed
 
@@ -142,6 +143,31 @@ class FileKeyStore:
         self._material.generation(generation)
         if self._material.pending == generation:
             self._write(self._material.settled())
+
+    def keks(self) -> tuple[KekRecord, ...]:
+        """Return the KEKs that are here, in the order of their labels."""
+        return tuple(KekRecord(k.label, k.algorithm, k.created) for k in self._material.keks)
+
+    def make_kek(self, label: str, *, created: int) -> None:
+        """Make a KEK called *label* durable; nothing is made where there is one."""
+        if any(kek.label == label for kek in self._material.keks):
+            return
+        kek = SecretKek(check_label(label), AES_KW, created, self._random(KEY_SIZE))
+        self._write(self._material.with_kek(kek))
+
+    def destroy_kek(self, label: str) -> None:
+        """Let there be no KEK called *label*: neither in the file nor in a copy of it."""
+        material = self._material.without_kek(label)
+        if material != self._material:
+            self._write(material)
+
+    def wrap_key(self, label: str, key: bytes) -> bytes:
+        """Return *key* wrapped under the KEK called *label*."""
+        return self._material.kek(label).wrap(key)
+
+    def unwrap_key(self, label: str, wrapped: bytes) -> bytes:
+        """Return the key that `wrap_key` wrapped."""
+        return self._material.kek(label).unwrap(wrapped)
 
     def _write(self, material: Material, key: StoreKey | None = None) -> None:
         """Make *material* the content of the file; on failure nothing here has changed."""

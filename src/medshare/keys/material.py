@@ -1,4 +1,4 @@
-"""The secret content of a keystore file: seeds by generation, as a value.
+"""The secret content of a keystore file: seeds by generation, and KEKs, as a value.
 
 Pure: octets in, octets out, and no method that changes anything.  No representation
 shows a seed.
@@ -12,8 +12,9 @@ from medshare import canonical
 from medshare.canonical import Fields
 from medshare.errors import FormatError, KeyUnavailableError, LimitError, UsageError
 from medshare.keys.base import Purpose
+from medshare.keys.kek import AES_KW, MAX_KEKS, SecretKek, check_label, no_such_kek
 from medshare.suites import kem, signatures
-from medshare.suites.base import RandomBytes
+from medshare.suites.base import KEY_SIZE, RandomBytes
 from medshare.suites.kem import HYBRID, KEMS, SM2
 from medshare.suites.signatures import ED25519, ML_DSA_65, SIGNATURES
 
@@ -22,7 +23,7 @@ MAX_GENERATIONS: Final = 256
 MAX_KEYS: Final = 16
 """Keys of one generation."""
 MAX_MATERIAL: Final = 1 << 20
-_MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 16
+_MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 5 * MAX_KEKS + 16
 
 Kinds = tuple[tuple[Purpose, str], ...]
 """Purpose and algorithm of each key of a generation."""
@@ -75,9 +76,10 @@ class SecretGeneration:
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """Every generation, oldest first; only the newest may be pending."""
+    """Every generation, oldest first; only the newest may be pending.  KEKs by their labels."""
 
     generations: tuple[SecretGeneration, ...]
+    keks: tuple[SecretKek, ...] = ()
 
     @property
     def pending(self) -> int | None:
@@ -100,12 +102,29 @@ class Material:
                 f"a station has at most {MAX_GENERATIONS} generations of keys, and all are used",
                 hint="make a new station with another MEDSHARE_HOME and exchange its card",
             )
-        return Material((*self.generations, replace(added, pending=True)))
+        return replace(self, generations=(*self.generations, replace(added, pending=True)))
 
     def settled(self) -> "Material":
         """Return this with no generation pending."""
         *older, newest = self.generations
-        return Material((*older, replace(newest, pending=False)))
+        return replace(self, generations=(*older, replace(newest, pending=False)))
+
+    def kek(self, label: str) -> SecretKek:
+        """Return the KEK called *label*; raise KeyUnavailableError when there is none."""
+        found = next((kek for kek in self.keks if kek.label == label), None)
+        if found is None:
+            raise no_such_kek(label)
+        return found
+
+    def with_kek(self, added: SecretKek) -> "Material":
+        """Return this with *added*, in its place in the order."""
+        if len(self.keks) >= MAX_KEKS:
+            raise too_many_keks()
+        return replace(self, keks=tuple(sorted((*self.keks, added), key=lambda kek: kek.label)))
+
+    def without_kek(self, label: str) -> "Material":
+        """Return this without the KEK called *label*."""
+        return replace(self, keks=tuple(kek for kek in self.keks if kek.label != label))
 
     def encode(self) -> bytes:
         """Return the deterministic encoding.  It is as secret as the seeds in it."""
@@ -117,7 +136,18 @@ class Material:
             ]
             for generation in self.generations
         ]
-        return canonical.encode({"generations": generations})
+        keks: list[canonical.Value] = [
+            [kek.label, kek.algorithm, kek.created, kek.key] for kek in self.keks
+        ]
+        return canonical.encode({"generations": generations, "keks": keks})
+
+
+def too_many_keks() -> LimitError:
+    """Return the error that says that no further KEK can be made."""
+    return LimitError(
+        f"a keystore holds at most {MAX_KEKS} key-encryption keys, and all are used",
+        hint="medshare rotate-key destroys those that nothing needs any more",
+    )
 
 
 def kinds_for(suite: str) -> Kinds:
@@ -140,13 +170,17 @@ def parse_material(data: bytes) -> Material:
     value = canonical.decode(data, limit=MAX_MATERIAL, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
     items = fields.items("generations", maximum=MAX_GENERATIONS)
+    keks = tuple(_kek(item) for item in fields.items("keks", maximum=MAX_KEKS))
     fields.finish()
     if not items:
         raise FormatError("a keystore without keys")
     generations = tuple(_generation(item) for item in items)
     if any(generation.pending for generation in generations[:-1]):
         raise FormatError("a generation in the keystore is pending, but is not the newest")
-    return Material(generations)
+    labels = [kek.label for kek in keks]
+    if labels != sorted(set(labels)):
+        raise FormatError("the key-encryption keys in the keystore are not in order")
+    return Material(generations, keks)
 
 
 def _generation(item: object) -> SecretGeneration:
@@ -156,6 +190,21 @@ def _generation(item: object) -> SecretGeneration:
         ):
             return SecretGeneration(created, pending, _keys(keys))
     raise FormatError("a generation in the keystore is malformed")
+
+
+def _kek(item: object) -> SecretKek:
+    match item:
+        case [str() as label, str() as algorithm, int() as created, bytes() as key] if (
+            type(created) is int
+            and created <= canonical.MAX_TIME
+            and algorithm == AES_KW
+            and len(key) == KEY_SIZE
+        ):
+            try:
+                return SecretKek(check_label(label), algorithm, created, key)
+            except UsageError as error:
+                raise FormatError(error.message) from error
+    raise FormatError("a key-encryption key in the keystore is malformed")
 
 
 def _keys(items: Sequence[object]) -> tuple[SecretKey, ...]:
