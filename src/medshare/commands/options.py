@@ -7,6 +7,8 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from medshare.suites import SUITE_NAMES
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGTkmgt]?)(?:i?[Bb])?(?:/s)?")
@@ -68,6 +70,25 @@ def examples(text: str) -> str:
     """Return *text*, lines of `command   # what it does`, as the epilog of a help page."""
     lines = [f"  {line.strip()}" for line in text.strip().splitlines()]
     return "\n".join(["\b", "Examples:", *lines])
+
+
+def suite_option(text: str) -> Callable[[Command], Command]:
+    """Add `--suite`, explained with *text*; see `suites_allowed` for what it means."""
+    return click.option(
+        "--suite",
+        type=click.Choice(["auto", *SUITE_NAMES]),
+        default="auto",
+        show_default=True,
+        help=text,
+    )
+
+
+def suites_allowed(suite: str) -> tuple[frozenset[str] | None, bool]:
+    """Return the suites that *suite* allows, None for those of the keys, and whether mixed.
+
+    Who names a suite takes what comes with it: keys of another family where there are no others.
+    """
+    return (None, False) if suite == "auto" else (frozenset({suite}), True)
 
 
 def output_options(command: Command) -> Command:

@@ -27,9 +27,16 @@ __all__ = ["card", "init", "rotate_key"]
     )
 )
 @click.option("--name", metavar="NAME", help="What its card says to others.  [default: host name]")
+@click.option(
+    "--suite",
+    type=click.Choice(["intl", "gm", "gm+intl"]),
+    default="intl",
+    show_default=True,
+    help="Its algorithms: AES and Ed25519, the national SM2, SM3 and SM4, or both.",
+)
 @passphrase_option
 @output_options
-def init(name: str | None, passphrase_file: Path | None, mode: Mode) -> None:
+def init(name: str | None, suite: str, passphrase_file: Path | None, mode: Mode) -> None:
     """Make this machine a station: an identity, and an encrypted keystore.
 
     The passphrase protects the secret keys. Nobody can recover it, and without it nobody
@@ -45,7 +52,11 @@ def init(name: str | None, passphrase_file: Path | None, mode: Mode) -> None:
     station = choose_passphrase(
         settings,
         lambda passphrase: Station.create(
-            settings.home, name=called, passphrase=passphrase.value, now=int(time.time())
+            settings.home,
+            name=called,
+            passphrase=passphrase.value,
+            now=int(time.time()),
+            suite=suite,
         ),
         file=passphrase_file,
     )

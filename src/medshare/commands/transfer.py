@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from medshare.commands.opening import Way, contact_names, match_parcel, open_way, way_options
-from medshare.commands.options import Mode, Size, Span, examples, output_options
+from medshare.commands.options import (
+    Mode,
+    Size,
+    Span,
+    examples,
+    output_options,
+    suite_option,
+    suites_allowed,
+)
 from medshare.commands.output import choose
 from medshare.errors import (
     AuthenticityError,
@@ -29,6 +37,7 @@ from medshare.sharing.events import Notice
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from medshare.sharing.receive import ReceiveOptions
     from medshare.sharing.send import SendOptions
     from medshare.station import Identity, Station
     from medshare.transport.base import Transport
@@ -129,6 +138,7 @@ class Waitable(click.Command):
     show_default=True,
     help="How hard to compress.",
 )
+@suite_option("The algorithms; naming one lets a parcel go to keys of both families.")
 @click.option("--limit-rate", type=Size(), metavar="RATE", help="Bytes a second (500K, 20M).")
 @click.option("--new", "anew", is_flag=True, help="A new parcel, not the rest of an earlier one.")
 @click.option("--follow-symlinks", is_flag=True, help="Send what symbolic links point to.")
@@ -175,11 +185,19 @@ def send(
         )
 
 
-def _send_options(*, effort: str, keep_for: int | None, **others: Any) -> "SendOptions":
+def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: Any) -> "SendOptions":
     from medshare.codecs import Effort
     from medshare.sharing.send import SendOptions
+    from medshare.trust.suite_choice import ALL_SUITES
 
-    return SendOptions(effort=Effort(effort), keep_for=keep_for or 0, **others)
+    suites, mixed = suites_allowed(suite)
+    return SendOptions(
+        effort=Effort(effort),
+        keep_for=keep_for or 0,
+        suites=suites or ALL_SUITES,
+        mixed=mixed,
+        **others,
+    )
 
 
 @click.command(
@@ -209,9 +227,15 @@ def _send_options(*, effort: str, keep_for: int | None, **others: Any) -> "SendO
     show_default=True,
     help="How long to wait for a sender that has not finished, without anything moving.",
 )
+@suite_option("The algorithms to take; naming one takes it although the keys differ.")
 @output_options
 def receive(
-    parcel: str | None, output: Path | None, only_list: bool, way: Way, wait: float, mode: Mode
+    parcel: str | None,
+    output: Path | None,
+    only_list: bool,
+    way: Way,
+    mode: Mode,
+    **options: Any,
 ) -> None:
     """Fetch, verify and open what others sent to this station.
 
@@ -229,7 +253,16 @@ def receive(
         parcels = known if parcel is None else (match_parcel(parcel, known),)
         if not parcels:
             choose(mode).result({"event": "nothing_waits"}, nothing_waits)
-        _receive_each(parcels, output, wait, identity, station, transport, mode)
+        _receive_each(
+            parcels, output, _receive_options(**options), identity, station, transport, mode
+        )
+
+
+def _receive_options(*, wait: float, suite: str) -> "ReceiveOptions":
+    from medshare.sharing.receive import ReceiveOptions
+
+    suites, mixed = suites_allowed(suite)
+    return ReceiveOptions(wait=wait, suites=suites, mixed=mixed)
 
 
 def nothing_waits() -> "RenderableType":
@@ -257,7 +290,7 @@ def _show_waiting(
 def _receive_each(
     parcels: Sequence[ParcelId],
     output: Path,
-    wait: float,
+    options: "ReceiveOptions",
     identity: "Identity",
     station: "Station",
     transport: "Transport",
@@ -265,7 +298,6 @@ def _receive_each(
 ) -> None:
     """Receive one parcel after the other; what is wrong with one does not hold up the next."""
     from medshare.commands import records, views
-    from medshare.sharing.receive import ReceiveOptions
     from medshare.sharing.receive import receive as receive_parcel
 
     failures: list[MedshareError] = []
@@ -279,7 +311,7 @@ def _receive_each(
                     station=station,
                     transport=transport,
                     output=output,
-                    options=ReceiveOptions(wait=wait),
+                    options=options,
                     on_event=out.event,
                 )
         except _OF_ONE_PARCEL as error:

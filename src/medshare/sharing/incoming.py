@@ -5,8 +5,9 @@ Nothing of a parcel is believed before these checks, in this order:
 1. The envelope is well formed and its signatures verify under the keys it names.
 2. It is the envelope of the parcel that was asked for.
 3. Those keys are on the card of a trusted contact (or are this station's own).
-4. The parcel key opens from a stanza for this station and matches the commitment.
-5. The sealed manifest has the digest that the envelope names, and every path in it is
+4. Its suite is one that this station takes.
+5. The parcel key opens from a stanza for this station and matches the commitment.
+6. The sealed manifest has the digest that the envelope names, and every path in it is
    allowed.
 """
 
@@ -27,6 +28,7 @@ from medshare.sharing.receipts import OUTPUT_FILE
 from medshare.sharing.rotate import parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
+from medshare.trust.suite_choice import require_acceptable
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,13 @@ def sender_of(envelope: Envelope, station: Station) -> Contact:
 
 
 def open_parcel(
-    parcel: ParcelId, *, identity: Identity, station: Station, transport: Transport
+    parcel: ParcelId,
+    *,
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    suites: frozenset[str] | None = None,
+    mixed: bool = False,
 ) -> OpenedEnvelope:
     """Return the parcel's envelope and manifest after all the checks listed above.
 
@@ -97,6 +105,7 @@ def open_parcel(
     if envelope.parcel != parcel:
         raise IntegrityError("the far side answered with the envelope of another parcel")
     sender = sender_of(envelope, station)
+    require_acceptable(envelope, station.card, suites, mixed=mixed)
     key = parcel_key(envelope, folder, identity)
     manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)
     if manifest_octets is None:

@@ -42,7 +42,8 @@ from medshare.sharing.rotate import parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.suites import suite_named
 from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Signer, Suite
-from medshare.suites.signatures import SEED_SIZE, signer_from_seed
+from medshare.suites.signatures import new_secret, signer_from_seed
+from medshare.trust.suite_choice import ALL_SUITES, choose_suite, keys_to_seal_to
 
 _REQUEST: Final = b"medshare/1 request\x00"
 _FORGOTTEN: Final = frozenset({"abandoned", "receipted"})
@@ -68,6 +69,10 @@ class SendOptions:
     wait: float | None = None
     limit_rate: int | None = None
     give_up_after: float = 300.0
+    suites: frozenset[str] = ALL_SUITES
+    """Those in which the parcel may be sealed."""
+    mixed: bool = False
+    """Whether it may be sealed in a suite of which not all have keys."""
     anew: bool = False
     """Begin a new parcel even if an earlier one for the same request is not done."""
 
@@ -131,6 +136,7 @@ def request_of(
         sorted(to),
         route,
         [options.chunk_size, options.tier, options.keep_for, options.note, options.pad],
+        [sorted(options.suites), options.mixed],
     ]
     digest = suite_named("intl").digest(_REQUEST, canonical.encode(asked))
     return Request(digest, station.home / "outbox" / f"pending-{digest.hex[:32]}")
@@ -198,6 +204,7 @@ def begin(
     """Make a new parcel for *sources*; nothing has moved yet, everything needed is on disk.
 
     Order: manifest, envelope, journal, and last the pointer that makes it findable.
+    Raises PolicyError when no suite that is allowed serves all.
     """
     manifest = Manifest(
         tuple(FileEntry(e.path, e.size, max(e.modified_ns, 0)) for e in sources.entries()),
@@ -205,7 +212,8 @@ def begin(
         options.note,
     )
     layout = Layout(manifest.sizes, _chunk_size(sum(manifest.sizes), options.chunk_size))
-    suite = suite_named("intl")
+    cards = [one.card for one in to]
+    suite = suite_named(choose_suite(identity.card, cards, options.suites, mixed=options.mixed))
     secrets = _Secrets.new(suite)
     sealed = seal_manifest(manifest, secrets.key, suite, secrets.parcel)
     facts = _facts(secrets, suite, layout, sealed, to, identity, options, now)
@@ -213,7 +221,8 @@ def begin(
     folder = station.outbox(envelope.parcel)
     write_file(folder / "manifest", sealed)
     write_file(folder / "envelope", envelope_octets)
-    wrapped = wrap_chunk_seed(secrets.seed, envelope.parcel, identity.openers[0].public)
+    own = keys_to_seal_to(identity.card, suite.name)[0]
+    wrapped = wrap_chunk_seed(secrets.seed, envelope.parcel, own)
     first = Begun(request.digest, sources.describe(), wrapped)
     journal = JournalFile.open(folder / "journal")
     list(journal.records())
@@ -236,7 +245,7 @@ class _Secrets:
 
     @classmethod
     def new(cls, suite: Suite) -> "_Secrets":
-        seed = SYSTEM_RANDOM(SEED_SIZE)
+        seed = new_secret(suite.chunk_signature, SYSTEM_RANDOM)
         return cls(
             ParcelId(SYSTEM_RANDOM(PARCEL_ID_SIZE)),
             ParcelKey(SYSTEM_RANDOM(KEY_SIZE)),
@@ -295,7 +304,7 @@ def _stanzas(
     return tuple(
         wrap_parcel_key(key, suite, parcel, sender=identity.station, recipient=station, to=public)
         for station, card in cards.items()
-        for public in card.current.kem_keys
+        for public in keys_to_seal_to(card, suite.name)
     )
 
 

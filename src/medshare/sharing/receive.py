@@ -82,16 +82,23 @@ def receive(
 
     Raises:
         UntrustedSignerError: the sender is not a trusted contact.
+        PolicyError: it is sealed in a suite that this station does not take.
         NoIdentityMatchError: the parcel is addressed to somebody else.
         IntegrityError: something is not what the sender sealed, and could not be had anew.
         IncompleteError: the sender has not finished; run again later.
         StorageError, TransferError: see `medshare.errors`.
     """
-    opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
+    options = options or ReceiveOptions()
+    opened = open_parcel(
+        parcel,
+        identity=identity,
+        station=station,
+        transport=transport,
+        suites=options.suites,
+        mixed=options.mixed,
+    )
     incoming = accept(opened, station=station, output=output)
     try:
-        return Receiving(
-            incoming, station, identity, transport, options or ReceiveOptions(), on_event
-        ).run()
+        return Receiving(incoming, station, identity, transport, options, on_event).run()
     finally:
         incoming.journal.close()

@@ -44,6 +44,10 @@ class ReceiveOptions:
     """First pause before a chunk that arrived damaged twice is fetched again."""
     damage_wait: float = 20.0
     """How long to wait for an intact copy of a damaged chunk, while nothing else moves."""
+    suites: frozenset[str] | None = None
+    """Those in which a parcel is taken; None for those of which the own card has keys."""
+    mixed: bool = False
+    """Whether signature and wrapped key may be of another family than the suite."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,6 +45,7 @@ def send(
     Raises:
         SourceChangedError: a file kept changing while it was read.
         RelayUnavailableError: nothing moved for `options.give_up_after` seconds; run again.
+        PolicyError: no suite that is allowed serves the sender and all recipients.
         StorageError, TransferError, UsageError: see `medshare.errors`.
     """
     options = options or SendOptions()
