@@ -5,7 +5,6 @@ any size uses the same memory.  They are not shared between threads; the sealer 
 opener that they are given may be.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -209,12 +208,8 @@ class ChunkUnpacker:
         else:
             plain = self._plain[:size]
             self._codec.decode(payload.codec, payload.encoded, plain)
-        digest = self._opener.suite.digest
-        found = (digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value for p in pieces)
-        _require_same(found, payload.digests, index)
+        for piece, expected in zip(pieces, payload.digests, strict=True):
+            part = plain[piece.chunk_offset : piece.chunk_offset + piece.size]
+            if self._opener.suite.digest(part).value != expected:
+                raise IntegrityError(f"chunk {index} does not unpack to what the sender packed")
         return plain, payload.digests
-
-
-def _require_same(found: Iterable[bytes], expected: tuple[bytes, ...], index: int) -> None:
-    if tuple(found) != expected:
-        raise IntegrityError(f"chunk {index} does not unpack to what the sender packed")

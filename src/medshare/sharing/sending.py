@@ -31,7 +31,7 @@ from medshare.station import Identity, Station
 from medshare.transfer import Patience, Throttle, WorkList
 from medshare.transport.base import Stored, Transport
 
-MOST_WORKERS: Final = 16
+MOST_WORKERS: Final = 12
 NEWS_SECONDS: Final = 20.0
 SEAL_TRIES: Final = 3
 
