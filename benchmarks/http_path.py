@@ -275,7 +275,7 @@ def _lowest(figures: Sequence[dict[str, float]]) -> float:
 def markdown(report: dict[str, Any]) -> str:
     """Return the medians as a table."""
     lines = [
-        "| client | server | | connections | MiB/s | client CPU-s/GiB | server | both, lowest | MiB |",
+        "| client | server | | connections | MiB/s | client CPU-s/GiB | server | lowest | MiB |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for case in report["cases"]:
