@@ -33,7 +33,7 @@ from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.transfer import DamageReport, Patience, WorkList
 from medshare.transport.base import Stored, Transport
 
-MOST_WORKERS: Final = 10
+MOST_WORKERS: Final = 8
 NEWS_SECONDS: Final = 15.0
 SYNC_SECONDS: Final = 2.0
 NAMES_SHOWN: Final = 8
