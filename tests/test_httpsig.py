@@ -280,10 +280,10 @@ def test_a_body_has_both_a_length_and_a_digest(headers: Headers) -> None:
         httpsig.parse_body(headers)
 
 
-def test_no_body_is_described_by_nothing_or_by_a_length_of_zero() -> None:
+@pytest.mark.parametrize("headers", [[], [(b"content-length", b"0")]])
+def test_no_body_is_described_by_nothing_or_by_a_length_of_zero(headers: Headers) -> None:
     """Clients send content-length 0 with a body-less PUT; it needs no digest."""
-    assert httpsig.parse_body([]) is None
-    assert httpsig.parse_body([(b"content-length", b"0")]) is None
+    assert httpsig.parse_body(headers) is None
 
 
 def test_a_body_cannot_be_added_to_or_taken_from_a_signed_request() -> None:
@@ -345,18 +345,6 @@ def test_malformed_parameters_are_not_signed(key_id: str, nonce: str, created: i
     """The signer refuses what no verifier would read."""
     with pytest.raises(FormatError):
         httpsig.sign_request(GET, key_id=key_id, nonce=nonce, created=created, sign=KEY.sign)
-
-
-def test_a_line_of_the_base_cannot_be_forged() -> None:
-    """A value with a line break would read as two components, so it is refused."""
-    with pytest.raises(FormatError):
-        httpsig.signature_base([("@path", '/\n"@method": PUT')], "()")
-
-
-def test_a_nonce_has_sixteen_bytes() -> None:
-    """Fewer would collide, more would not be read."""
-    with pytest.raises(ValueError, match="16 bytes"):
-        httpsig.encode_nonce(bytes(15))
 
 
 requests = st.builds(

@@ -1,11 +1,17 @@
-"""The memory that makes a signed request good for one time only."""
+"""A signed request is good for one request, and for one time only."""
 
 import pytest
 
 from medshare import httpsig
-from medshare.errors import AccessDeniedError
+from medshare.errors import AccessDeniedError, FormatError
 
 NOW = 1_800_000_000
+
+
+def test_a_nonce_has_sixteen_bytes() -> None:
+    """Fewer would collide, more would not be read."""
+    with pytest.raises(ValueError, match="16 bytes"):
+        httpsig.encode_nonce(bytes(15))
 
 
 def test_nonces_are_kept_while_their_request_is_valid_and_then_forgotten() -> None:
@@ -38,3 +44,9 @@ def test_one_station_cannot_fill_the_memory_of_others() -> None:
     memory.use("b", "1", now=NOW)
     with pytest.raises(AccessDeniedError, match="already"):
         memory.use("a", "1", now=NOW)
+
+
+def test_a_line_of_the_base_cannot_be_forged() -> None:
+    """A value with a line break would read as two components, so it is refused."""
+    with pytest.raises(FormatError):
+        httpsig.signature_base([("@path", '/\n"@method": PUT')], "()")
