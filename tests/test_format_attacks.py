@@ -100,12 +100,9 @@ def test_t14_a_relay_removes_a_recipient() -> None:
 
 
 def test_a_recipient_cannot_forward_in_the_senders_name() -> None:
-    """B, who knows the key, cannot address A's parcel to C as if A had: not in any of three ways.
-
-    1. With A's keys named, B's signatures fail.
-    2. With B's own keys named, C sees that they are not A's.
-    3. With A's signatures kept, the new stanza breaks them.
-    """
+    """B, who knows the key, cannot address A's parcel to C as if A had: not in any of three ways."""
+    # With A's keys named, B's signatures fail; with B's own keys named, C sees that they are not
+    # A's; with A's signatures kept, the new stanza breaks them.
     for_c = listed(stanza(PARCEL, A, C))
     body = body_of(PARCEL.envelope)
     body["recipients"].append(for_c)
@@ -242,10 +239,7 @@ def test_t11_relabelling_a_chunk_breaks_it() -> None:
 
 
 def test_one_key_for_two_parcels_does_not_mix_them() -> None:
-    """Even if a faulty sender used one parcel key and one chunk key twice, nothing can be moved.
-
-    Every derived key and every signature is bound to the parcel's id.
-    """
+    """Even one parcel key and chunk key for two parcels moves nothing: the id is in all of it."""
     facts = replace(
         OTHER.facts,
         chunk_key=PARCEL.chunk_signer.public,

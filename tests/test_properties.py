@@ -269,11 +269,9 @@ def run_of(*, after: bytes = b"", effort: Effort = Effort.BALANCED) -> Run:
 @example([run_of(), run_of(effort=Effort.SMALLEST), run_of(effort=Effort.FASTEST)])
 @settings(max_examples=100)
 def test_no_nonce_serves_two_messages(attempts: list[Run]) -> None:
-    """Under one key, no nonce meets two plaintexts or headers, whatever changes between runs.
-
-    Runs are interrupted, repeated, reordered, compressed otherwise, padded, cut into other
-    chunks, or made of other files, as after a crash or in two processes at once.
-    """
+    """Under one key, no nonce meets two plaintexts or headers, whatever changes between runs."""
+    # Runs are interrupted, repeated, reordered, compressed otherwise, padded, cut into other
+    # chunks, or made of other files, as after a crash or in two processes at once.
     recorder = Recorder()
     seal_all(RecordingSuite(recorder), attempts)
     assert recorder.calls >= len(attempts)
