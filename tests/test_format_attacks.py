@@ -100,7 +100,7 @@ def test_t14_a_relay_removes_a_recipient() -> None:
 
 
 def test_a_recipient_cannot_forward_in_the_senders_name() -> None:
-    """B, who knows the key, cannot address A's parcel to C as if A had: not in any of three ways."""
+    """B, who knows the key, cannot address A's parcel to C as if A had, in three ways."""
     # With A's keys named, B's signatures fail; with B's own keys named, C sees that they are not
     # A's; with A's signatures kept, the new stanza breaks them.
     for_c = listed(stanza(PARCEL, A, C))

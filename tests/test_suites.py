@@ -242,7 +242,7 @@ def test_keys_of_small_order_are_refused(point: bytes) -> None:
         (HYBRID, b"", FormatError),
         (HYBRID, OPENER.public.value[:-1], FormatError),
         (HYBRID, b"\xff" * KEMS[HYBRID].public_size, FormatError),
-        ("p256", bytes(65), UnsupportedVersionError),
+        ("later", bytes(65), UnsupportedVersionError),
     ],
 )
 def test_bad_recipient_keys_are_refused(
