@@ -28,6 +28,11 @@ class Person:
         self.station.contacts.add(other.station.card, name=name, now=1)
 
 
-def make_person(home: Path, name: str) -> Person:
-    """Return a new station in *home*."""
-    return Person(Station.create(home, name=name, passphrase=PASSPHRASE, now=1, cost=CHEAP))
+SUITES = ("intl", "gm")
+"""The suites in which whatever works must work."""
+
+
+def make_person(home: Path, name: str, suite: str = "intl") -> Person:
+    """Return a new station in *home* with the keys of *suite*."""
+    station = Station.create(home, name=name, passphrase=PASSPHRASE, now=1, suite=suite, cost=CHEAP)
+    return Person(station)

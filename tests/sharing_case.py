@@ -9,6 +9,7 @@ from medshare.ids import ParcelId
 from medshare.sharing.events import Event, Notice, Planned
 from medshare.sharing.receive import ReceiveOptions, ReceiveResult, receive
 from medshare.sharing.send import SendOptions, SendResult, send
+from medshare.suites import suite_named
 from medshare.suites.base import Hashed
 from tests.fakes import MemoryStore, MemoryTransport
 from tests.people import Person, make_person
@@ -20,9 +21,11 @@ QUICK = ReceiveOptions(wait=0.2, give_up_after=0.5, damage_delay=0.001)
 class Case:
     """Two stations that trust each other, a study, and a store between them."""
 
-    def __init__(self, tmp_path: Path) -> None:
+    def __init__(self, tmp_path: Path, suite: str = "intl") -> None:
         self.tmp = tmp_path
-        self.a, self.b = make_person(tmp_path / "a", "Alice"), make_person(tmp_path / "b", "Bob")
+        self.suite = suite_named(suite)
+        self.a = make_person(tmp_path / "a", "Alice", suite)
+        self.b = make_person(tmp_path / "b", "Bob", suite)
         self.a.trust(self.b, "bob")
         self.b.trust(self.a, "alice")
         self.store = MemoryStore()

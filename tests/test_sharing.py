@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from blake3 import blake3
 
 from medshare.errors import (
     IncompleteError,
@@ -17,14 +16,14 @@ from medshare.sharing.receipts import find_receipts, receipts_for_folder
 from medshare.sharing.receive import list_waiting
 from medshare.sharing.send import send
 from medshare.sharing.verify import verify_folder
-from tests.people import make_person
+from tests.people import SUITES, make_person
 from tests.sharing_case import Breaking, Case
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
+@pytest.fixture(params=SUITES)
+def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
     """Return two stations that trust each other, with a study to send."""
-    return Case(tmp_path)
+    return Case(tmp_path, request.param)
 
 
 def test_a_study_arrives_whole_and_is_receipted(case: Case) -> None:
@@ -37,7 +36,7 @@ def test_a_study_arrives_whole_and_is_receipted(case: Case) -> None:
         for name in ["deep/three.txt", "empty", "one.dcm", "two.dcm"]
     }
     for file in got.files:
-        assert file.digest.value == blake3((case.tmp / "out" / file.path).read_bytes()).digest()
+        assert file.digest == case.suite.digest((case.tmp / "out" / file.path).read_bytes())
     again = case.send(wait=5)
     assert again.moved_chunks == 0
     assert set(again.receipts) == {case.b.station.id}
@@ -94,7 +93,7 @@ def test_no_recipient_is_a_usage_error(case: Case) -> None:
 
 def test_an_unknown_sender_is_refused_before_anything_is_written(case: Case) -> None:
     """Well sealed, by somebody nobody here trusts: nothing appears on disk."""
-    mallory = make_person(case.tmp / "m", "Mallory")
+    mallory = make_person(case.tmp / "m", "Mallory", case.suite.name)
     mallory.trust(case.b, "bob")
     sent = send(
         [case.study],
@@ -115,7 +114,7 @@ def test_an_unknown_sender_is_refused_before_anything_is_written(case: Case) -> 
 def test_a_parcel_for_somebody_else_does_not_open(case: Case) -> None:
     """A third station that gets hold of a parcel can open nothing of it."""
     sent = case.send()
-    carol = make_person(case.tmp / "c", "Carol")
+    carol = make_person(case.tmp / "c", "Carol", case.suite.name)
     carol.trust(case.a, "alice")
     with pytest.raises(NoIdentityMatchError):
         case.receive(sent.parcel, by=carol)
