@@ -88,6 +88,20 @@ def test_buffers_are_used_again_without_a_trace() -> None:
         assert packed.record.digest == parcel.sealed.chunks[index]
 
 
+def test_a_chunk_is_packed_once_for_each_filling() -> None:
+    """What lies in the buffer after packing, or for another chunk, is never sealed as plaintext."""
+    parcel = parcel_of({"a": b"compressible " * 200})
+    packer = ChunkPacker(parcel.sealer, parcel.layout)
+    with pytest.raises(RuntimeError):
+        packer.pack(0)
+    packer.plain(0)[:] = (b"compressible " * 200)[:CHUNK_SIZE]
+    with pytest.raises(RuntimeError):
+        packer.pack(1)
+    assert bytes(packer.pack(0).sealed) == parcel.chunks[0]
+    with pytest.raises(RuntimeError):
+        packer.pack(0)
+
+
 @given(st.binary(min_size=1, max_size=CHUNK_SIZE))
 def test_padded_payloads_have_padme_sizes(content: bytes) -> None:
     """With padding, the size of a sealed chunk is one of few, and the content is the same."""

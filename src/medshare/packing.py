@@ -119,9 +119,11 @@ class ChunkPacker:
         self._pad = pad
         self._codec = Codec(layout.chunk_size)
         self._payload = memoryview(bytearray(max_payload_size(layout.chunk_size)))
+        self._filled: int | None = None
 
     def plain(self, index: int) -> memoryview:
         """Return the buffer to fill with the plaintext of chunk *index*."""
+        self._filled = index
         return self._payload[: self._layout.size(index)]
 
     def pack(
@@ -130,11 +132,15 @@ class ChunkPacker:
         """Seal chunk *index*, whose plaintext has been put into `plain(index)`, into *out*.
 
         *out* has room for `max_sealed_size` octets; without it, the packed chunk is a new
-        buffer.  The plaintext is overwritten when it could be compressed.
+        buffer.  The plaintext is overwritten when it could be compressed: raises RuntimeError
+        unless the last call was `plain(index)`, as no receiver could notice the difference.
         """
+        if self._filled != index:
+            raise RuntimeError("the packer does not hold the plaintext of this chunk")
         if out is None:
             out = memoryview(bytearray(max_sealed_size(self._layout.chunk_size)))
         plain = self.plain(index)
+        self._filled = None
         digests = tuple(
             self._sealer.suite.digest(plain[p.chunk_offset : p.chunk_offset + p.size]).value
             for p in self._layout.pieces(index)
