@@ -251,7 +251,7 @@ def test_what_claims_much_gets_little(encoded: Callable[[], tuple[int, bytes]]) 
 
 
 def test_memory_is_bounded_by_the_chunk() -> None:
-    """All buffers of a codec together stay below six times the largest chunk and 4 MB."""
+    """All buffers of a codec together stay below eight times the largest chunk and 4 MB."""
     size = 1 << 20
     plain = b"".join(Image(256, 256, seed=seed).file() for seed in range(8))[:size]
     tracemalloc.start()
@@ -260,7 +260,7 @@ def test_memory_is_bounded_by_the_chunk() -> None:
         codec_id, encoded = codec.encode(memoryview(plain))
         codec.decode(codec_id, memoryview(encoded), memoryview(bytearray(len(plain))))
         assert codec_id == PLANES
-        assert tracemalloc.get_traced_memory()[1] < 6 * size + 4_000_000
+        assert tracemalloc.get_traced_memory()[1] < 8 * size + 4_000_000
     finally:
         tracemalloc.stop()
 

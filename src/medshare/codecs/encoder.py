@@ -76,7 +76,10 @@ class Encoder:
         """Return what the headers in view tell, or else a guess."""
         start = first_file(plain)
         if start < 0:
-            return find_volumes(plain) or self._guess(chunk)
+            guessed = self._guess(chunk)
+            if guessed and guessed[0].pitch > 1:
+                return guessed
+            return find_volumes(plain) or guessed
         finds = find_pixels(plain, start)
         if finds:
             return [*self._head(chunk, start, finds[0]), *finds]

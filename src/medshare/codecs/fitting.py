@@ -5,12 +5,13 @@ come from a least-squares fit in which positions count less the busier their nei
 is, because what is to become small is the logarithm of residuals, not their square.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medshare.codecs.arrays import U16, Floats, Samples
+from medshare.codecs.arrays import U16, Floats, Samples, Wide
 from medshare.codecs.interpolation import TAPS, Interpolation
 from medshare.codecs.predictor import Prediction
 from medshare.codecs.shapes import (
@@ -115,16 +116,10 @@ class Fitting:
         interpolation.shape(kept.size, kept.shape[2])
         np.copyto(interpolation.kept.reshape(kept.shape), kept)
         np.copyto(interpolation.centre.reshape(kept.shape), centre)
-        whole = slice(0, kept.size)
         weights: tuple[int, ...] = ()
         for which, truth in enumerate((centre, right, below)):
-            taps = [
-                _inside(tap.reshape(kept.shape)) / count
-                for tap, count in zip(
-                    interpolation.neighbours(which, whole), TAPS[which], strict=True
-                )
-            ]
-            weights += _weights(_inside(truth), taps, TAPS[which])
+            sums = interpolation.neighbours(which, slice(0, kept.size))
+            weights += _weights(truth, sums, TAPS[which])
         return weights
 
 
@@ -140,11 +135,6 @@ def _windows(samples: Samples, pitch: int) -> Samples:
         column = int((number * 0.7548776662 % 1) * (pitch - width))
         result[number] = grid[row : row + deep, column : column + width]
     return result
-
-
-def _inside(band: NDArray[np.integer]) -> Floats:
-    """Return a band of windows without their borders, where neighbours are of another."""
-    return band[:, _BORDER:-_BORDER, _BORDER:-_BORDER].reshape(-1).astype(np.float64)
 
 
 def _offset_of(samples: Samples) -> int:
@@ -169,7 +159,8 @@ def cost_of(residuals: Samples) -> float:
     if not whole.size:
         return 16.0
     mean = np.add.reduce(whole, axis=1, dtype=np.float32) * (1 / _GROUP) + 1e-3
-    return float((np.log2(mean + 1) + mean * np.log2(1 + 1 / mean)).mean())
+    more = mean + 1
+    return float((more * np.log2(more) - mean * np.log2(mean)).mean())
 
 
 def raw_cost_of(values: NDArray[np.unsignedinteger]) -> float:
@@ -179,11 +170,22 @@ def raw_cost_of(values: NDArray[np.unsignedinteger]) -> float:
     return float(-(shares * np.log2(shares)).sum())
 
 
-def _weights(truth: Floats, taps: list[Floats], counts: tuple[int, ...]) -> tuple[int, ...]:
-    """Return weights in 64ths, of each neighbour, that together make one."""
-    steps = np.stack(taps[1:]) - taps[0]
-    wanted = truth - taps[0]
-    busy = (np.abs(steps).sum(axis=0) + np.abs(wanted)) / len(taps)
+def _weights(truth: Samples, sums: Iterable[Wide], counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return weights in 64ths, of each neighbour, that together make one.
+
+    What lies at the border of a window has neighbours from another one, and does not count.
+    """
+    inside = (slice(None), slice(_BORDER, -_BORDER), slice(_BORDER, -_BORDER))
+    inner = truth[inside]
+    table = np.empty((len(counts) + 1, *inner.shape))
+    for row, total in zip(table, sums, strict=False):
+        row[...] = total.reshape(truth.shape)[inside]
+    table[-1] = inner
+    table = table.reshape(len(table), -1)
+    table[:-1] /= np.array(counts)[:, np.newaxis]
+    steps, wanted = table[1:-1], table[-1]
+    table[1:] -= table[0]
+    busy = np.abs(table[1:]).sum(axis=0) / len(counts)
     trust = 1 / (busy + _EASY)
     shares = np.zeros(len(steps))
     for _ in range(_ROUNDS):
@@ -191,12 +193,16 @@ def _weights(truth: Floats, taps: list[Floats], counts: tuple[int, ...]) -> tupl
         square = weighted @ steps.T
         ridge = 1e-6 * (np.trace(square) + 1)
         shares = np.linalg.solve(square + ridge * np.eye(len(steps)), weighted @ wanted)
-        left = np.abs(wanted - shares @ steps)
-        trust = 2 / (left + busy + 2 * _EASY)
+        trust = 2 / (np.abs(wanted - shares @ steps) + busy + 2 * _EASY)
+    return _rounded(shares, counts)
+
+
+def _rounded(shares: Floats, counts: tuple[int, ...]) -> tuple[int, ...]:
+    """Return weights for these shares of all neighbours but the nearest, which get the rest."""
     rest = [
-        int(np.clip(round(UNITY * share / count), -_LARGEST_WEIGHT, _LARGEST_WEIGHT))
+        min(_LARGEST_WEIGHT, max(-_LARGEST_WEIGHT, round(UNITY * share / count)))
         for share, count in zip(shares.tolist(), counts[1:], strict=True)
     ]
     others = sum(weight * count for weight, count in zip(rest, counts[1:], strict=True))
     first = (UNITY - others) // counts[0]
-    return (int(np.clip(first, -_LARGEST_WEIGHT, _LARGEST_WEIGHT)), *rest)
+    return (min(_LARGEST_WEIGHT, max(-_LARGEST_WEIGHT, first)), *rest)

@@ -24,7 +24,9 @@ RIGHT: Final = 1
 BELOW: Final = 2
 TAPS: Final = (CENTRE_TAPS, EDGE_TAPS, EDGE_TAPS)
 
-_STRIPE: Final = 1 << 16
+# Parts in which bands are predicted: they pass through the second-level cache, yet are
+# long enough that two threads do not queue for the interpreter between array operations.
+_STRIPE: Final = 1 << 17
 
 
 def split_weights(weights: tuple[int, ...]) -> tuple[tuple[int, ...], ...]:

@@ -19,7 +19,7 @@ from medshare.codecs.shapes import BE16, BYTES, LE16, NARROW, RGB, SAMPLE_BYTES,
 LEAST_BYTES: Final = 1 << 14
 
 _WINDOWS: Final = 16
-_WINDOW: Final = 4096
+_WINDOW: Final = 2048
 _ALIGNMENT: Final = 24  # a multiple of every stride in bytes
 # Forms and distances, in samples, to the value that resembles one most: an image or a
 # single channel, two and twelve interleaved channels, pixels of three and four bytes;
@@ -33,7 +33,7 @@ _WORTH_A_LOOK: Final = 1.4
 _STRETCH: Final = 1 << 14
 _LEAST_PITCH: Final = 32
 _LARGEST_PITCH: Final = 1 << 13
-_STRETCHES: Final = 6
+_STRETCHES: Final = 4
 _PEAKS: Final = 10
 _BESIDE: Final = 3
 
