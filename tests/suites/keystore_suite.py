@@ -130,6 +130,17 @@ class KeyStoreSuite:
             assert found.unwrap_key("routine/0", wrapped) == KEY
             assert found.keks()[0].created == CREATED
 
+    def test_keks_of_another_process_are_found(self, store: KeyStore, tmp_path: Path) -> None:
+        """What a process makes or destroys meanwhile, one that opened before it takes in."""
+        other = self.reopen(tmp_path)
+        other.make_kek("routine/0", created=CREATED)
+        wrapped = store.wrap_key("routine/0", KEY)
+        store.make_kek("routine/1", created=LATER)
+        assert [kek.label for kek in store.keks()] == ["routine/0", "routine/1"]
+        assert other.unwrap_key("routine/1", store.wrap_key("routine/1", KEY)) == KEY
+        other.destroy_kek("routine/1")
+        assert self.reopen(tmp_path).unwrap_key("routine/0", wrapped) == KEY
+
     def test_each_kek_opens_its_own_wraps_only(self, store: KeyStore) -> None:
         """Another KEK, a changed octet, another length: IntegrityError each time."""
         for label in ("sensitive/0", "routine/0"):

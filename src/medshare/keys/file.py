@@ -150,24 +150,33 @@ class FileKeyStore:
 
     def make_kek(self, label: str, *, created: int) -> None:
         """Make a KEK called *label* durable; nothing is made where there is one."""
-        if any(kek.label == label for kek in self._material.keks):
+        if self._has_kek(label):
             return
         kek = SecretKek(check_label(label), AES_KW, created, self._random(KEY_SIZE))
         self._write(self._material.with_kek(kek))
 
     def destroy_kek(self, label: str) -> None:
         """Let there be no KEK called *label*: neither in the file nor in a copy of it."""
-        material = self._material.without_kek(label)
-        if material != self._material:
-            self._write(material)
+        if self._has_kek(label):
+            self._write(self._material.without_kek(label))
 
     def wrap_key(self, label: str, key: bytes) -> bytes:
         """Return *key* wrapped under the KEK called *label*."""
+        self._has_kek(label)
         return self._material.kek(label).wrap(key)
 
     def unwrap_key(self, label: str, wrapped: bytes) -> bytes:
         """Return the key that `wrap_key` wrapped."""
+        self._has_kek(label)
         return self._material.kek(label).unwrap(wrapped)
+
+    def _has_kek(self, label: str) -> bool:
+        """Tell whether there is a KEK called *label*, also one that another process has made."""
+        if not self._material.has_kek(label):
+            data, store = _read(self._path)
+            if data != self._written and store.header == self._key.header:
+                self._material, self._written = _open(self._path, self._key, store), data
+        return self._material.has_kek(label)
 
     def _write(self, material: Material, key: StoreKey | None = None) -> None:
         """Make *material* the content of the file; on failure nothing here has changed."""

@@ -116,6 +116,10 @@ class Material:
             raise no_such_kek(label)
         return found
 
+    def has_kek(self, label: str) -> bool:
+        """Tell whether there is a KEK called *label*."""
+        return any(kek.label == label for kek in self.keks)
+
     def with_kek(self, added: SecretKek) -> "Material":
         """Return this with *added*, in its place in the order."""
         if len(self.keks) >= MAX_KEKS:
