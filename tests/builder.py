@@ -34,9 +34,9 @@ from medshare.sealing import (
     unwrap_parcel_key,
     wrap_parcel_key,
 )
-from medshare.suites.base import Signer, SoftwareOpener, SoftwareSigner
-from medshare.suites.intl import INTL
-from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, opener_from_seed
+from medshare.suites import suite_named
+from medshare.suites.base import Signer, SoftwareOpener, SoftwareSigner, Suite
+from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, KEMS, SM2, opener_from_seed
 from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
 from medshare.trust.card import Card, Generation, issue, station_id
 
@@ -46,9 +46,28 @@ CREATED = 1_750_000_000
 CHUNK_SIZE = 1024
 
 
+KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "intl": ((ED25519, ML_DSA_65), (HYBRID,)),
+    "gm": ((SM2,), (SM2,)),
+    "gm+intl": ((ED25519, ML_DSA_65, SM2), (HYBRID, SM2)),
+}
+"""Algorithms of signature keys, and of keys to seal to, of a station by its suites."""
+
+
 def octets(label: str, size: int = 32) -> bytes:
     """Return *size* octets that look random and are the same each time for *label*."""
     return blake3(label.encode()).digest(length=size)
+
+
+def secret(label: str, algorithm: str) -> bytes:
+    """Return a secret key of *algorithm* that is the same each time for *label*."""
+    if algorithm == SM2:
+        from gmalglib import sm2  # type: ignore[import-untyped]  # stubs, but no marker for them
+
+        private = octets(label)
+        public: bytes = sm2.SM2.get_pk(private)
+        return private + public[1:]
+    return octets(label, HYBRID_SEED_SIZE if algorithm == HYBRID else 32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +84,21 @@ class Identity:
         """The station's id."""
         return self.card.station
 
+    def openers_for(self, suite: str) -> tuple[SoftwareOpener, ...]:
+        """Return the keys to seal to in a parcel of *suite*."""
+        own = (one for one in self.openers if KEMS[one.public.algorithm].family == suite)
+        return tuple(own) or self.openers
 
-def make_identity(name: str) -> Identity:
-    """Return the station called *name*, always with the same keys."""
-    signers = make_signers(name)
-    openers = (opener_from_seed(HYBRID, octets(f"{name} kem", HYBRID_SEED_SIZE)),)
+
+def make_identity(name: str, suites: str = "intl") -> Identity:
+    """Return the station called *name* with keys of *suites*, always the same."""
+    signers, openers = make_signers(name, suites), make_openers(name, suites)
+    suite = "gm" if "gm" in suites else "intl"
     generation = Generation(
-        station=station_id(INTL, [one.public for one in signers]),
+        station=station_id(suite_named(suite), [one.public for one in signers]),
         number=0,
         name=name,
-        suite="intl",
+        suite=suite,
         created=CREATED,
         sign_keys=tuple(one.public for one in signers),
         kem_keys=tuple(one.public for one in openers),
@@ -82,12 +106,28 @@ def make_identity(name: str) -> Identity:
     return Identity(name, issue(generation, signers, before=None, old=()), signers, openers)
 
 
-def make_signers(name: str) -> tuple[SoftwareSigner, ...]:
-    """Return the signature keys that the station called *name* begins with."""
-    return (
-        signer_from_seed(ED25519, octets(f"{name} ed25519")),
-        signer_from_seed(ML_DSA_65, octets(f"{name} ml-dsa-65")),
+def make_signers(
+    name: str, suites: str = "intl", generation: str = ""
+) -> tuple[SoftwareSigner, ...]:
+    """Return signature keys of the station called *name*."""
+    return tuple(
+        signer_from_seed(one, secret(f"{name} {one}{generation}", one)) for one in KEYS[suites][0]
     )
+
+
+def make_openers(
+    name: str, suites: str = "intl", generation: str = ""
+) -> tuple[SoftwareOpener, ...]:
+    """Return the keys that others seal to of the station called *name*."""
+    return tuple(
+        opener_from_seed(one, secret(f"{name} {kem_label(one)}{generation}", one))
+        for one in KEYS[suites][1]
+    )
+
+
+def kem_label(algorithm: str) -> str:
+    """Return what the label of a key of *algorithm* has after the name of its station."""
+    return "kem" if algorithm == HYBRID else f"{algorithm} kem"
 
 
 class Octets(Protocol):
@@ -139,7 +179,12 @@ class Parcel:
     @property
     def sealer(self) -> ChunkSealer:
         """What sealed its chunks."""
-        return ChunkSealer(INTL, self.id, self.facts.chunk_count, self.key, self.chunk_signer)
+        return ChunkSealer(self.suite, self.id, self.facts.chunk_count, self.key, self.chunk_signer)
+
+    @property
+    def suite(self) -> Suite:
+        """The suite in which it is sealed."""
+        return self.facts.cipher_suite
 
 
 def write_folder(parcel: Octets, folder: Path) -> None:
@@ -163,22 +208,27 @@ def make_parcel(
     folders: Sequence[str] = (),
     note: str = "",
     label: str = "parcel",
+    suite: str | None = None,
 ) -> Parcel:
     """Return *files* sealed by *sender* to itself and *recipients*.
 
-    Id, key and chunk key follow from *label*: two parcels need two labels.
+    The suite is that of the sender's card unless given.  Id, key and chunk key follow from
+    *label*: two parcels need two labels.
     """
+    used = suite_named(suite or sender.card.current.suite)
     parcel = ParcelId(octets(f"{label} id", 16))
     key = ParcelKey(octets(f"{label} key"))
-    signer = signer_from_seed(ED25519, octets(f"{label} chunk key"))
+    signer = signer_from_seed(
+        used.chunk_signature, secret(f"{label} chunk key", used.chunk_signature)
+    )
     entries = (FileEntry(path, len(data), CREATED * 10**9) for path, data in files.items())
     manifest = Manifest(tuple(entries), tuple(folders), note)
-    sealed_manifest = seal_manifest(manifest, key, INTL, parcel)
+    sealed_manifest = seal_manifest(manifest, key, used, parcel)
     layout = Layout(manifest.sizes, chunk_size)
     addressed = {one.station: one for one in (sender, *recipients)}
     facts = Envelope(
         parcel=parcel,
-        suite="intl",
+        suite=used.name,
         created=CREATED,
         delete_after=0,
         tier="routine",
@@ -186,18 +236,18 @@ def make_parcel(
         sender_keys=tuple(one.public for one in sender.signers),
         recipients=tuple(
             wrap_parcel_key(
-                key, INTL, parcel, sender=sender.station, recipient=one.station, to=opener.public
+                key, used, parcel, sender=sender.station, recipient=one.station, to=opener.public
             )
             for one in addressed.values()
-            for opener in one.openers
+            for opener in one.openers_for(used.name)
         ),
         chunk_size=chunk_size,
         chunk_count=layout.chunk_count,
         chunk_key=signer.public,
-        commitment=key.commitment(INTL, parcel),
+        commitment=key.commitment(used, parcel),
         manifest_size=len(sealed_manifest),
-        manifest_digest=INTL.digest(sealed_manifest),
-        digest=INTL.digest(b""),
+        manifest_digest=used.digest(sealed_manifest),
+        digest=used.digest(b""),
     )
     facts, envelope = encode_envelope(facts, sender.signers)
     chunks, digests = pack(files, facts, layout, key, signer, effort=effort, pad=pad)
@@ -219,7 +269,7 @@ def pack(
     pad: bool = False,
 ) -> tuple[list[bytes], list[Digest]]:
     """Return the sealed chunks of *files*, and their digests."""
-    sealer = ChunkSealer(INTL, envelope.parcel, envelope.chunk_count, key, signer)
+    sealer = ChunkSealer(envelope.cipher_suite, envelope.parcel, envelope.chunk_count, key, signer)
     packer = ChunkPacker(sealer, layout, effort=effort, pad=pad)
     stream, start = b"".join(files.values()), 0
     chunks: list[bytes] = []
@@ -253,14 +303,15 @@ def make_receipt(parcel: Parcel, recipient: Identity) -> bytes:
     """Return the signed receipt of *recipient* for the whole of *parcel*."""
     receipt = Receipt(
         parcel=parcel.id,
-        suite="intl",
+        suite=parcel.facts.suite,
         seal=parcel.sealed.digest,
         sender=parcel.facts.sender,
         recipient=recipient.station,
         recipient_keys=tuple(one.public for one in recipient.signers),
         received=CREATED + 120,
         files=tuple(
-            ReceivedFile(path, len(data), INTL.digest(data)) for path, data in parcel.files.items()
+            ReceivedFile(path, len(data), parcel.suite.digest(data))
+            for path, data in parcel.files.items()
         ),
     )
     return encode_receipt(receipt, recipient.signers)

@@ -22,8 +22,7 @@ from medshare.chunk import (
     max_sealed_size,
 )
 from medshare.digest import DIGEST_SIZE
-from medshare.suites.base import NONCE_SIZE, TAG_SIZE
-from medshare.suites.intl import INTL
+from medshare.suites.base import NONCE_SIZE, TAG_SIZE, Suite
 from tests.builder import CREATED, Parcel, octets
 
 TRAILER = {
@@ -84,16 +83,23 @@ class Forger:
         self.manifest = self.parcel.manifest
         self.chunks = list(self.parcel.chunks)
 
+    @property
+    def suite(self) -> Suite:
+        """The suite of the honest parcel."""
+        return self.parcel.suite
+
     def octets(self) -> Forgery:
         """Return everything, signed by the sender; what is unchanged keeps its signatures."""
         body = self.twist_envelope(cbor(self.envelope))
         envelope = self._signed(self.envelope_label, body, self.parcel.envelope)
         seal = {
-            "chunks": b"".join(INTL.digest(one[:-SIGNATURE_SIZE]).value for one in self.chunks),
+            "chunks": b"".join(
+                self.suite.digest(one[:-SIGNATURE_SIZE]).value for one in self.chunks
+            ),
             "critical": {},
-            "envelope": INTL.digest(envelope).value,
+            "envelope": self.suite.digest(envelope).value,
             "extra": {},
-            "manifest": INTL.digest(self.manifest).value,
+            "manifest": self.suite.digest(self.manifest).value,
             "parcel": self.parcel.id,
             "sealed": CREATED + 60,
         }
@@ -112,17 +118,19 @@ class Forger:
 
     def set_packed_manifest(self, packed: bytes, *, purpose: str = "manifest") -> None:
         """Encrypt *packed*, which should be a Zstandard frame, as the manifest."""
-        key = self.parcel.key.derive(INTL, purpose, self.parcel.id)
-        self.manifest = encrypt(key, octets("nonce", NONCE_SIZE), packed, self.parcel.id)
+        key = self.parcel.key.derive(self.suite, purpose, self.parcel.id)
+        self.manifest = encrypt(
+            self.suite, key, octets("nonce", NONCE_SIZE), packed, self.parcel.id
+        )
         self.envelope["manifest_size"] = len(self.manifest)
-        self.envelope["manifest_digest"] = INTL.digest(self.manifest).value
+        self.envelope["manifest_digest"] = self.suite.digest(self.manifest).value
 
     def payload(self, index: int) -> bytearray:
         """Return the opened payload of chunk *index*."""
         sealed = self.chunks[index]
-        key = self.parcel.key.derive(INTL, "content", self.parcel.id)
+        key = self.parcel.key.derive(self.suite, "content", self.parcel.id)
         out = bytearray(len(sealed) - HEADER_SIZE - SIGNATURE_SIZE - TAG_SIZE)
-        INTL.aead(key).decrypt_into(
+        self.suite.aead(key).decrypt_into(
             sealed[HEADER_SIZE - NONCE_SIZE : HEADER_SIZE],
             sealed[HEADER_SIZE:-SIGNATURE_SIZE],
             sealed[:HEADER_SIZE],
@@ -148,14 +156,14 @@ class Forger:
 
     def encrypt_chunk(self, header: bytes, payload: bytes | bytearray) -> bytes:
         """Return *header* and the ciphertext of *payload* under the nonce in it."""
-        key = self.parcel.key.derive(INTL, "content", self.parcel.id)
+        key = self.parcel.key.derive(self.suite, "content", self.parcel.id)
         body = bytearray(len(payload) + TAG_SIZE)
-        INTL.aead(key).encrypt_into(header[-NONCE_SIZE:], payload, header, memoryview(body))
+        self.suite.aead(key).encrypt_into(header[-NONCE_SIZE:], payload, header, memoryview(body))
         return bytes(header + body)
 
     def sign_chunk(self, index: int, unsigned: bytes) -> bytes:
         """Return *unsigned* with the chunk key's signature for place *index*."""
-        message = chunk_signing_input(self.parcel.id, index, INTL.digest(unsigned))
+        message = chunk_signing_input(self.parcel.id, index, self.suite.digest(unsigned))
         return unsigned + self.parcel.chunk_signer.sign(message)
 
     def trailer(self, payload: bytearray, **changes: int) -> bytearray:
@@ -171,7 +179,7 @@ class Forger:
         """Return the payload of one piece *data*, stored."""
         numbers = (len(data), len(data), 1)
         trailer = b"".join(number.to_bytes(4) for number in numbers) + bytes(4)
-        return bytearray(data + padding + INTL.digest(data).value + trailer)
+        return bytearray(data + padding + self.suite.digest(data).value + trailer)
 
     def oversized(self, index: int) -> bytes:
         """Return chunk *index* with a body just longer than the parcel allows, signed."""
@@ -181,10 +189,10 @@ class Forger:
         return self.sign_chunk(index, header + bytes(size))
 
 
-def encrypt(key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+def encrypt(suite: Suite, key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
     """Return nonce, ciphertext and tag, as sealed manifests and receipts have them."""
     out = bytearray(len(data) + TAG_SIZE)
-    INTL.aead(key).encrypt_into(nonce, data, aad, memoryview(out))
+    suite.aead(key).encrypt_into(nonce, data, aad, memoryview(out))
     return nonce + bytes(out)
 
 

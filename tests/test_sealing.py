@@ -260,7 +260,7 @@ def test_a_bomb_is_refused_before_it_unpacks(size: int) -> None:
     """A frame that announces more than the limit is a LimitError, whatever it holds."""
     frame = b"\x28\xb5\x2f\xfd\xe0" + size.to_bytes(8, "little") + b"\x01\0\0"
     key = KEY.derive(INTL, "receipt", FACTS.parcel)
-    sealed = encrypt(key, bytes(NONCE_SIZE), frame, FACTS.parcel)
+    sealed = encrypt(INTL, key, bytes(NONCE_SIZE), frame, FACTS.parcel)
     assert len(sealed) == NONCE_SIZE + len(frame) + TAG_SIZE
     with pytest.raises(LimitError):
         open_receipt(sealed, key=KEY, envelope=FACTS)
