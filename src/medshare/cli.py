@@ -36,6 +36,7 @@ EXIT_CODES: Final[dict[type[MedshareError], int]] = {
     errors.KeyUnavailableError: 4,
     errors.NoIdentityMatchError: 4,
     errors.PassphraseError: 4,
+    errors.TokenError: 4,
     errors.AccessDeniedError: 4,
     errors.RelayRefusedError: 4,
     errors.TransferError: 5,

@@ -14,7 +14,8 @@
     │   └── UntrustedSignerError     well signed, by somebody nobody here trusts
     ├── KeyUnavailableError          the secret that would be needed is not here
     │   ├── NoIdentityMatchError     the parcel is addressed to somebody else
-    │   └── PassphraseError          the keystore does not open with this passphrase
+    │   ├── PassphraseError          the keystore does not open with this passphrase or PIN
+    │   └── TokenError               the hardware token is missing, locked, full or fails
     ├── AccessDeniedError            known, but not permitted
     ├── TransferError                did not arrive
     │   ├── RelayUnavailableError    the relay is down, slow or unreachable (retryable)
@@ -127,6 +128,12 @@ class PassphraseError(KeyUnavailableError):
     """The keystore does not open with the passphrase given."""
 
     code = "key.passphrase"
+
+
+class TokenError(KeyUnavailableError):
+    """The hardware token that holds the keys is missing, locked or full, or it fails."""
+
+    code = "key.token"
 
 
 class AccessDeniedError(MedshareError):
