@@ -1,18 +1,19 @@
 """Results as programs read them; docs/json-events.md lists every key."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medshare.ids import StationId
-from medshare.receipt import Receipt, ReceivedFile
-from medshare.sharing.receive import ParcelListing, ReceiveResult
-from medshare.sharing.send import SendResult
-from medshare.sharing.verify import Fault, FolderReport, ParcelReport
+if TYPE_CHECKING:
+    from medshare.ids import StationId
+    from medshare.receipt import Receipt, ReceivedFile
+    from medshare.sharing.receive import ParcelListing, ReceiveResult
+    from medshare.sharing.send import SendResult
+    from medshare.sharing.verify import Fault, FolderReport, ParcelReport
 
 Record = dict[str, Any]
 
 
-def sent(result: SendResult, *, names: Mapping[StationId, str], route: str) -> Record:
+def sent(result: "SendResult", *, names: "Mapping[StationId, str]", route: str) -> Record:
     """Return the `sent` record of a send."""
     return {
         "event": "sent",
@@ -32,7 +33,7 @@ def sent(result: SendResult, *, names: Mapping[StationId, str], route: str) -> R
     }
 
 
-def received(result: ReceiveResult) -> Record:
+def received(result: "ReceiveResult") -> Record:
     """Return the `received` record of one parcel."""
     return {
         "event": "received",
@@ -49,12 +50,12 @@ def received(result: ReceiveResult) -> Record:
     }
 
 
-def waiting(listings: Sequence[ParcelListing]) -> Record:
+def waiting(listings: "Sequence[ParcelListing]") -> Record:
     """Return the `waiting_parcels` record of `receive --list`."""
     return {"event": "waiting_parcels", "parcels": [_listing(listing) for listing in listings]}
 
 
-def _listing(listing: ParcelListing) -> Record:
+def _listing(listing: "ParcelListing") -> Record:
     manifest = listing.manifest
     return {
         "parcel": listing.parcel.hex(),
@@ -74,7 +75,7 @@ def _listing(listing: ParcelListing) -> Record:
     }
 
 
-def checked_parcel(report: ParcelReport, *, place: str, sender: str | None) -> Record:
+def checked_parcel(report: "ParcelReport", *, place: str, sender: str | None) -> Record:
     """Return the `verified` record of a sealed parcel."""
     return {
         "event": "verified",
@@ -92,7 +93,7 @@ def checked_parcel(report: ParcelReport, *, place: str, sender: str | None) -> R
     }
 
 
-def checked_folder(report: FolderReport, *, place: str, signer: str) -> Record:
+def checked_folder(report: "FolderReport", *, place: str, signer: str) -> Record:
     """Return the `verified` record of a received folder."""
     return {
         "event": "verified",
@@ -108,7 +109,7 @@ def checked_folder(report: FolderReport, *, place: str, signer: str) -> Record:
     }
 
 
-def proof(receipt: Receipt, *, signer: str, place: str) -> Record:
+def proof(receipt: "Receipt", *, signer: str, place: str) -> Record:
     """Return the `receipt` record of a receipt whose signatures were verified."""
     return {
         "event": "receipt",
@@ -124,9 +125,9 @@ def proof(receipt: Receipt, *, signer: str, place: str) -> Record:
     }
 
 
-def _file(file: ReceivedFile) -> Record:
+def _file(file: "ReceivedFile") -> Record:
     return {"path": file.path, "size": file.size, "digest": file.digest.hex}
 
 
-def _fault(fault: Fault) -> Record:
+def _fault(fault: "Fault") -> Record:
     return {"where": fault.where, "problem": fault.problem, "code": fault.code}

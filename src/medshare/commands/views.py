@@ -2,17 +2,19 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from medshare.commands import text
-from medshare.receipt import Receipt, ReceivedFile
-from medshare.sharing.receive import ParcelListing, ReceiveResult
-from medshare.sharing.send import SendResult
-from medshare.sharing.verify import Fault, FolderReport, ParcelReport
+
+if TYPE_CHECKING:
+    from medshare.receipt import Receipt, ReceivedFile
+    from medshare.sharing.receive import ParcelListing, ReceiveResult
+    from medshare.sharing.send import SendResult
+    from medshare.sharing.verify import Fault, FolderReport, ParcelReport
 
 GOOD, OPEN, BAD, QUIET = "bold green", "bold yellow", "bold red", "dim"
 
@@ -43,7 +45,7 @@ def path(place: Path) -> str:
     return text.visible(str(place), limit=1000)
 
 
-def _moved(result: SendResult | ReceiveResult) -> str:
+def _moved(result: "SendResult | ReceiveResult") -> str:
     """Return what this run moved, and what an earlier one had moved already."""
     there = f"{text.count(result.resumed_chunks, 'chunk')} there from before"
     if not result.moved_chunks:
@@ -54,7 +56,9 @@ def _moved(result: SendResult | ReceiveResult) -> str:
     return f"{moved} for {text.size(result.total_bytes)} of files"
 
 
-def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], route: str) -> Group:
+def sent(
+    result: "SendResult", *, names: Sequence[str], missing: Sequence[str], route: str
+) -> Group:
     """Return what a send came to: delivered, or sealed and waiting at *route*."""
     amount = f"{text.count(result.files, 'file')} ({text.size(result.total_bytes)})"
     to = ", ".join(text.visible(name) for name in names)
@@ -69,7 +73,7 @@ def sent(result: SendResult, *, names: Sequence[str], missing: Sequence[str], ro
     return Group(line, facts([*rows, ("moved", _moved(result)), ("next", following)]))
 
 
-def received(result: ReceiveResult) -> Group:
+def received(result: "ReceiveResult") -> Group:
     """Return what was received, from whom, where it is, and its first and last files."""
     sender = result.sender
     amount = f"{text.count(len(result.files), 'file')}, {text.size(result.total_bytes)}"
@@ -92,7 +96,7 @@ def received(result: ReceiveResult) -> Group:
     )
 
 
-def files_table(files: Sequence[ReceivedFile], *, everything: bool = False) -> RenderableType:
+def files_table(files: "Sequence[ReceivedFile]", *, everything: bool = False) -> RenderableType:
     """Return the files with size and digest; of many, the first and the last."""
     table = Table.grid(padding=(0, 2, 0, 0))
     table.add_column(overflow="fold")
@@ -108,19 +112,19 @@ def files_table(files: Sequence[ReceivedFile], *, everything: bool = False) -> R
     return table
 
 
-def _file_row(table: Table, file: ReceivedFile) -> None:
+def _file_row(table: Table, file: "ReceivedFile") -> None:
     name = text.visible(file.path, limit=1000)
     table.add_row(f"  {name}", text.size(file.size), file.digest.hex[:_DIGEST])
 
 
-def waiting(listings: Sequence[ParcelListing]) -> Group:
+def waiting(listings: "Sequence[ParcelListing]") -> Group:
     """Return what waits, as far as it could be verified without writing anything."""
     if not listings:
         return Group(Text("nothing waits for this station"))
     return Group(*(_listing(listing) for listing in listings))
 
 
-def _listing(listing: ParcelListing) -> Group:
+def _listing(listing: "ParcelListing") -> Group:
     state = "complete" if listing.sealed else "still being sent"
     stored = f"{listing.stored_chunks:,}/{text.count(listing.total_chunks, 'chunk')}, {state}"
     rows = [
@@ -137,7 +141,7 @@ def _listing(listing: ParcelListing) -> Group:
     return _openable(listing, rows)
 
 
-def _openable(listing: ParcelListing, rows: list[tuple[str, str]]) -> Group:
+def _openable(listing: "ParcelListing", rows: list[tuple[str, str]]) -> Group:
     name = text.visible(listing.sender.name) if listing.sender is not None else "unknown sender"
     entries = listing.manifest.files if listing.manifest is not None else ()
     note = listing.manifest.note if listing.manifest is not None else ""
@@ -156,7 +160,7 @@ def _openable(listing: ParcelListing, rows: list[tuple[str, str]]) -> Group:
     )
 
 
-def checked_parcel(report: ParcelReport, *, sender: str) -> Group:
+def checked_parcel(report: "ParcelReport", *, sender: str) -> Group:
     """Return the verdict on a sealed parcel; *sender* says who is behind its signatures."""
     amount = f"{text.count(report.chunks, 'chunk')}, {text.size(report.total_bytes)}"
     if report.faults:
@@ -167,7 +171,7 @@ def checked_parcel(report: ParcelReport, *, sender: str) -> Group:
     return Group(line, facts(rows), *_faults(report.faults))
 
 
-def checked_folder(report: FolderReport, *, folder: Path, signer: str) -> Group:
+def checked_folder(report: "FolderReport", *, folder: Path, signer: str) -> Group:
     """Return the verdict on a received folder that was held against its receipt."""
     whole = text.count(report.files, "file")
     if report.faults:
@@ -188,7 +192,7 @@ def checked_folder(report: FolderReport, *, folder: Path, signer: str) -> Group:
     return Group(line, facts(rows), *_faults(report.faults))
 
 
-def _faults(faults: Sequence[Fault]) -> list[RenderableType]:
+def _faults(faults: "Sequence[Fault]") -> list[RenderableType]:
     lines: list[RenderableType] = [
         Text.assemble(
             ("  ✗ ", BAD),
@@ -202,7 +206,7 @@ def _faults(faults: Sequence[Fault]) -> list[RenderableType]:
     return lines
 
 
-def proof(receipt: Receipt, *, signer: str, sender: str, place: Path, everything: bool) -> Group:
+def proof(receipt: "Receipt", *, signer: str, sender: str, place: Path, everything: bool) -> Group:
     """Return one receipt whose signatures were verified."""
     total = sum(file.size for file in receipt.files)
     amount = f"{text.count(len(receipt.files), 'file')}, {text.size(total)}"
@@ -223,7 +227,7 @@ def proof(receipt: Receipt, *, signer: str, sender: str, place: Path, everything
     )
 
 
-def proofs(rows: Sequence[tuple[Receipt, str]]) -> RenderableType:
+def proofs(rows: "Sequence[tuple[Receipt, str]]") -> RenderableType:
     """Return the receipts that are kept here, newest first, each with its signer."""
     if not rows:
         return Text("no receipts are kept here yet")
