@@ -16,6 +16,7 @@ from medshare.trust.policy import (
     MAX_SPAN,
     MAX_TIERS,
     MAX_USES,
+    RESERVED,
     Mixed,
     Policy,
     TierPolicy,
@@ -69,7 +70,9 @@ def tiers(name: str) -> st.SearchStrategy[TierPolicy]:
     )
 
 
-NAMES = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
+NAMES = st.from_regex(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True).filter(
+    lambda name: name not in RESERVED
+)
 
 
 @st.composite
@@ -130,6 +133,7 @@ def test_tiers_that_are_named_take_the_place_of_the_built_in_ones() -> None:
         ('version = 1\n[tiers.A]\nrotate_after = "1y"', "name of a tier"),
         ('version = 1\n[tiers."a/b"]\nrotate_after = "1y"', "name of a tier"),
         ('version = 1\n[tiers."-a"]\nrotate_after = "1y"', "name of a tier"),
+        ('version = 1\n[tiers.identity]\nrotate_after = "1y"', "'identity'"),
         ('version = 1\n[tiers.a]\nrotate_after = "0d"', "tiers.a.rotate_after"),
         ('version = 1\n[tiers.a]\nrotate_after = "101y"', "tiers.a.rotate_after"),
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nsuites = []', "tiers.a.suites"),

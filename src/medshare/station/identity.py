@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from medshare.errors import KeyUnavailableError
 from medshare.ids import StationId
 from medshare.keys.base import KeyStore
+from medshare.station.tier_keys import TierKeys
 from medshare.suites.base import Opener, Signer
 from medshare.suites.signatures import request_key
 from medshare.trust.card import Card
@@ -22,13 +23,17 @@ class Identity:
     """Keys of every generation to which others may have wrapped, newest first."""
     request_signer: Signer
     """The key that signs requests to relays."""
+    backend: str = "file"
+    """In which kind of keystore its keys are."""
+    tiers: TierKeys | None = None
+    """The KEKs under which the keys of parcels at hand are wrapped, where there are any."""
 
     def __repr__(self) -> str:
         return f"Identity({self.station.hex()[:10]}, generation {self.card.current.number})"
 
 
-def identity_of(card: Card, store: KeyStore) -> Identity:
-    """Return the identity that *card* shows and whose keys *store* holds.
+def identity_of(card: Card, store: KeyStore, tiers: TierKeys | None = None) -> Identity:
+    """Return the identity that *card* shows and whose keys *store* holds, with its *tiers*.
 
     The card decides which generation is in use: a rotation that was interrupted before
     the card was changed has not happened yet.  Raises KeyUnavailableError when *store*
@@ -43,7 +48,7 @@ def identity_of(card: Card, store: KeyStore) -> Identity:
     request_signer = next((one for one in signers if one.public == wanted), None)
     if request_signer is None:
         raise KeyUnavailableError("the keystore holds no key to sign requests with")
-    return Identity(card.station, card, signers, openers, request_signer)
+    return Identity(card.station, card, signers, openers, request_signer, store.backend, tiers)
 
 
 def _require_keys_of(card: Card, signers: tuple[Signer, ...], openers: tuple[Opener, ...]) -> None:

@@ -32,6 +32,18 @@ def require_private(path: Path, *, what: str) -> None:
         )
 
 
+def require_trustworthy(path: Path, *, what: str) -> None:
+    """Raise StorageError unless only this user, or root, can have written the file *path*."""
+    with storage_errors(f"look at {what}"):
+        status = path.stat()
+    if status.st_uid not in {os.geteuid(), 0} or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise StorageError(
+            f"other users of this machine could have written {what} ({path})",
+            hint=f"check what it says, then run: chmod go-w {shown(path)}",
+            code=CODE,
+        )
+
+
 def private_folder(path: Path) -> Path:
     """Return the folder *path*; if it is new, only its owner can enter it, whatever the umask.
 

@@ -27,6 +27,8 @@ MAX_USES: Final = 1 << 32
 MAX_SPAN: Final = 100 * 365 * 86400
 
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
+RESERVED: Final = ("all", "identity")
+"""Words that name other keys where a tier could be named."""
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,9})([smhdwy])")
 _SECONDS: Final = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _NEVER, _FOREVER = "never", "forever"
@@ -178,6 +180,8 @@ def _tiers(value: object) -> tuple[TierPolicy, ...]:
 def _tier(name: str, value: object) -> TierPolicy:
     if not _NAME.fullmatch(name):
         raise _invalid("the name of a tier has 1 to 32 of a-z, 0-9 and, in between, '-'")
+    if name in RESERVED:
+        raise _invalid(f"a tier cannot be called '{name}'")
     where = f"tiers.{name}"
     table = _table(value, where)
     _known(table, _TIER_KEYS, where)
