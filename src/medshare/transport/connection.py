@@ -12,6 +12,7 @@ import base64
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _ITER_READ = 256 * 1024
 _JOIN_BELOW = 16 * 1024  # a first piece that fits one TLS record goes out with the head
 _LAST_WORDS = 2.0  # seconds to look for an answer after the peer stopped reading
 _MAX_INFORMATIONAL = 8
+_MIN_RATE = 4096
+"""Octets a second that a body must reach in all, beyond one silence: as relays ask of stations."""
 
 _TIMEOUTS: dict[Phase, type[httpx.TimeoutException]] = {
     "connect": httpx.ConnectTimeout,
@@ -142,6 +145,7 @@ class Connection:
                     _tunnel(cls(PlainStream(sock)), origin, proxy, timeout)
                 if origin.scheme == "https":
                     stream = TlsStream(sock, tls, origin.host)
+                    stream.set_timeout(timeout, until=_end(timeout))
                     stream.handshake()
                     return cls(stream)
                 if not ipaddress.ip_address(sock.getpeername()[0]).is_loopback:
@@ -158,10 +162,11 @@ class Connection:
         size = 0
         pending: bytes | None = head
         with mapped_errors("write"):
-            self._stream.set_timeout(timeout)
+            self._stream.set_timeout(timeout, until=_end(timeout))
             for piece in pieces:
                 view = memoryview(piece).cast("B")
                 size += len(view)
+                self._stream.set_timeout(timeout, until=_end(timeout, len(view)))
                 if pending is not None and len(view) < _JOIN_BELOW:
                     view = memoryview(pending + view)
                 elif pending is not None:
@@ -176,7 +181,7 @@ class Connection:
         """Return the head of the answer; octets of the body stay in ``parser.trailing_data``."""
         skipped = 0
         with mapped_errors("read"):
-            self._stream.set_timeout(timeout)
+            self._stream.set_timeout(timeout, until=_end(timeout))
             while skipped <= _MAX_INFORMATIONAL:
                 event = parser.next_event()
                 if isinstance(event, h11.Response):
@@ -203,7 +208,7 @@ class Connection:
         """Fill *view*; raise httpx.RemoteProtocolError if the peer closes before it is full."""
         got = 0
         with mapped_errors("read"):
-            self._stream.set_timeout(timeout)
+            self._stream.set_timeout(timeout, until=_end(timeout, len(view)))
             while got < len(view):
                 count = self._stream.receive_into(view[got:])
                 if not count:
@@ -295,6 +300,11 @@ class Body(httpx.SyncByteStream):
         done, self._done = self._done, None
         if done is not None:
             done(reusable)
+
+
+def _end(timeout: float | None, octets: int = 0) -> float | None:
+    """Return when *octets*, or a head, must have passed, however steadily they trickle."""
+    return None if timeout is None else time.monotonic() + timeout + octets / _MIN_RATE
 
 
 def _may_be_loopback(host: str) -> bool:

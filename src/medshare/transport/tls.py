@@ -8,6 +8,7 @@ a peer that is woken less often (docs/decisions/0003-http-path.md).
 import select
 import socket
 import ssl
+import time
 from pathlib import Path
 
 STEP = 256 * 1024
@@ -31,18 +32,35 @@ class PlainStream:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
+        self._seconds: float | None = None
+        self._until: float | None = None
 
-    def set_timeout(self, seconds: float | None) -> None:
-        """Give up, with TimeoutError, after so long without any progress."""
+    def set_timeout(self, seconds: float | None, *, until: float | None = None) -> None:
+        """Give up, with TimeoutError, after so long without any progress.
+
+        At *until*, of the monotonic clock, it is over in any case: a peer that hands out one
+        octet at a time makes progress for ever.
+        """
+        self._seconds, self._until = seconds, until
         self._sock.settimeout(seconds)
 
     def send(self, view: memoryview) -> int:
         """Send some octets from the beginning of *view*; return how many."""
+        self._await_turn()
         return self._sock.send(view)
 
     def receive_into(self, view: memoryview) -> int:
         """Receive some octets into *view*; return how many, 0 when the peer has closed."""
+        self._await_turn()
         return self._sock.recv_into(view)
+
+    def _await_turn(self) -> None:
+        """Let the next call on the socket end no later than it must; raise TimeoutError."""
+        if self._until is not None:
+            left = self._until - time.monotonic()
+            if left <= 0:
+                raise TimeoutError("too slow in all")
+            self._sock.settimeout(left if self._seconds is None else min(left, self._seconds))
 
     def has_input(self) -> bool:
         """Say whether octets, or the end of them, have come unasked."""
@@ -106,6 +124,7 @@ class TlsStream(PlainStream):
         return bool(self._incoming.pending or self._tls.pending()) or super().has_input()
 
     def _fetch(self) -> None:
+        self._await_turn()
         count = self._sock.recv_into(self._received)
         if count:
             self._incoming.write(self._received[:count])
@@ -116,4 +135,5 @@ class TlsStream(PlainStream):
         if self._outgoing.pending:
             view = memoryview(self._outgoing.read())
             while view:
+                self._await_turn()
                 view = view[self._sock.send(view) :]
