@@ -275,6 +275,15 @@ def test_the_status_decides_the_class(status: int) -> None:
     assert "because" in error.message
 
 
+@pytest.mark.parametrize("code", ["key.passphrase", "storage", "cancelled", "unexpected", "usage"])
+@pytest.mark.parametrize("status", KINDS)
+def test_a_relay_does_not_speak_for_the_station(status: int, code: str) -> None:
+    """A code that would mean a fault of this machine is not taken from another one."""
+    error = problems.error_of(problems.Problem(status, code, "because"))
+    assert type(error) is KINDS[status]
+    assert error.code.partition(".")[0] in {"access", "integrity", "transfer"}
+
+
 def test_every_code_has_a_status_of_its_own_beginning() -> None:
     """A longer code falls back to its listed beginning; an unplanned one is a fault."""
     assert problems.status_of("integrity.digest") == 422

@@ -7,7 +7,7 @@ from somebody else's machine, so it is shortened and made harmless before anyone
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from medshare.chunking import MAX_CHUNKS
@@ -69,6 +69,16 @@ STATUS: Final = {
     "transfer.unavailable": 503,
 }
 """The HTTP status (RFC 9110) of each code, or of the longest beginning of it."""
+
+_OF_STATIONS: Final = frozenset({"cancelled", "key", "storage", "unexpected", "usage"})
+"""Families of codes that a relay has nothing to say of."""
+_FALLBACK: Final = {
+    401: FORBIDDEN,
+    403: FORBIDDEN,
+    404: NOT_FOUND,
+    422: IntegrityError.code,
+    **dict.fromkeys((408, 429, 500, 502, 503, 504), RelayUnavailableError.code),
+}
 
 _CODE: Final = re.compile(r"[a-z]+(?:[.-][a-z]+){0,5}")
 
@@ -145,8 +155,11 @@ def _harmless(text: str) -> str:
 def error_of(problem: Problem) -> MedshareError:
     """Return what *problem* is at the client; its class follows from the status alone.
 
-    A code that this version does not know therefore still means failure of a known kind.
+    A code that this version does not know therefore still means failure of a known kind.  One
+    that speaks of the station itself is left out: no relay can say `key.passphrase`.
     """
+    if problem.code.partition(".")[0] in _OF_STATIONS:
+        problem = replace(problem, code=_FALLBACK.get(problem.status, RelayRefusedError.code))
     said = f"the relay refused: {problem.detail}"
     match problem.status:
         case 401 | 403:
