@@ -90,7 +90,11 @@ def with_object(name: str, data: bytes) -> Forgery:
     return replace(HONEST, chunks=[*HONEST.chunks[:index], data, *HONEST.chunks[index + 1 :]])
 
 
-@pytest.mark.parametrize(("name", "data"), list(every_object()), ids=lambda value: str(value)[:10])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    list(every_object()),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_one_flipped_bit_in_any_octet_is_noticed(name: str, data: bytes) -> None:
     """One bit of every octet of the parcel in turn: neither check passes."""
     for place in range(len(data)):
@@ -120,7 +124,11 @@ def test_every_flipped_bit_of_a_chunk_is_noticed_twice(index: int) -> None:
                 opener.open(changed, out)
 
 
-@pytest.mark.parametrize(("name", "data"), list(every_object()), ids=lambda value: str(value)[:10])
+@pytest.mark.parametrize(
+    ("name", "data"),
+    list(every_object()),
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_truncation_anywhere_is_noticed(name: str, data: bytes) -> None:
     """Each object cut to every length in steps, and at every boundary inside: refused."""
     boundaries = {0, 1, 12, 28, 43, 44, 60, 108, len(data) - 64, len(data) - 16, len(data) - 1}
