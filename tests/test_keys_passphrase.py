@@ -5,10 +5,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import keyring
 import pytest
-from keyring.backend import KeyringBackend
-from keyring.errors import KeyringLocked
 
 from medshare.errors import KeyUnavailableError, LimitError, StorageError, UsageError
 from medshare.keys.passphrase import (
@@ -21,6 +18,7 @@ from medshare.keys.passphrase import (
     read_passphrase_file,
     remember,
 )
+from tests.rings import Ring, ring_in_place
 
 LONG = "correct horse battery"
 
@@ -100,7 +98,7 @@ def test_a_pipe_will_do(tmp_path: Path) -> None:
         os.close(reading)
 
 
-def test_the_first_configured_source_is_the_one(tmp_path: Path, backend: "Memory") -> None:
+def test_the_first_configured_source_is_the_one(tmp_path: Path, backend: Ring) -> None:
     """File goes before command, command before keyring, keyring before terminal."""
     backend.set_password(KEYRING_SERVICE, "home", "of the keyring")
     path = secret_file(tmp_path, b"of the file")
@@ -194,42 +192,14 @@ def test_a_passphrase_has_no_telling_representation() -> None:
     assert repr(Passphrase(b"secret", typed=True)) == "Passphrase(typed=True)"
 
 
-class Memory(KeyringBackend):
-    """A keyring that forgets everything at the end."""
-
-    priority = 1.0
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # the library's
-        self.kept: dict[tuple[str, str], str] = {}
-        self.locked = False
-
-    def get_password(self, service: str, username: str) -> str | None:
-        """Return what was kept."""
-        if self.locked:
-            raise KeyringLocked("locked")
-        return self.kept.get((service, username))
-
-    def set_password(self, service: str, username: str, password: str) -> None:
-        """Keep it."""
-        self.kept[service, username] = password
-
-    def delete_password(self, service: str, username: str) -> None:
-        """Forget it."""
-        del self.kept[service, username]
-
-
 @pytest.fixture
-def backend() -> Iterator[Memory]:
+def backend() -> Iterator[Ring]:
     """A keyring of our own in place of that of the system."""
-    before = keyring.get_keyring()
-    memory = Memory()
-    keyring.set_keyring(memory)
-    yield memory
-    keyring.set_keyring(before)
+    with ring_in_place() as ring:
+        yield ring
 
 
-def test_the_keyring_learns_what_was_typed(backend: Memory) -> None:
+def test_the_keyring_learns_what_was_typed(backend: Ring) -> None:
     """A keyring without an entry leads to the terminal, and knows it the next time."""
     terminal, asked = answers(LONG)
     sources = Sources(keyring="home", ask=terminal.ask)
@@ -240,14 +210,14 @@ def test_the_keyring_learns_what_was_typed(backend: Memory) -> None:
     assert len(asked) == 1
 
 
-def test_a_keyring_that_is_not_configured_learns_nothing(backend: Memory) -> None:
+def test_a_keyring_that_is_not_configured_learns_nothing(backend: Ring) -> None:
     """Nothing goes into the keyring unasked."""
     remember(Sources(), Passphrase(b"secret", typed=True))
     remember(Sources(keyring="home"), Passphrase(b"from a file", typed=False))
     assert backend.kept == {}
 
 
-def test_a_locked_keyring_is_an_error_that_says_so(backend: Memory) -> None:
+def test_a_locked_keyring_is_an_error_that_says_so(backend: Ring) -> None:
     """What the library raises becomes one of our errors, without its text."""
     backend.locked = True
     with pytest.raises(KeyUnavailableError, match="KeyringLocked"):

@@ -6,6 +6,7 @@ over a file that another process has changed since it was read.
 """
 
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -36,20 +37,52 @@ from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Opener, PublicKey, Ran
 from medshare.suites.kem import opener_from_seed
 from medshare.suites.signatures import signer_from_seed
 
+KEYSTORE_FILE: Final = "keystore"
 _WHAT: Final = "the keystore"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class FileBackend:
+    """A file and its passphrase, which its representation does not show."""
+
+    passphrase: bytes
+    suite: str = "intl"
+    cost: KdfCost = DEFAULT_COST
+
+    def __repr__(self) -> str:
+        return "FileBackend()"
+
+    def create(self, folder: Path, *, created: int) -> "FileKeyStore":
+        """Make a keystore in *folder* with keys of the suite."""
+        path = folder / KEYSTORE_FILE
+        return FileKeyStore.create(
+            path, self.passphrase, created=created, suite=self.suite, cost=self.cost
+        )
+
+    def open(self, folder: Path) -> "FileKeyStore":
+        """Return the keystore in *folder*; one that costs less to guess is raised to the cost."""
+        return FileKeyStore.open(folder / KEYSTORE_FILE, self.passphrase, cost=self.cost)
 
 
 class FileKeyStore:
     """A keystore file, unlocked.  Made by `create` and `open`; its representation is mute."""
 
     def __init__(
-        self, path: Path, key: StoreKey, material: Material, written: bytes, random: RandomBytes
+        self,
+        path: Path,
+        key: StoreKey,
+        material: Material,
+        written: bytes,
+        random: RandomBytes,
+        *,
+        backend: str = "file",
     ) -> None:
         self._path = path
         self._key = key
         self._material = material
         self._written = written
         self._random = random
+        self._backend = backend
 
     @classmethod
     def create(
@@ -61,6 +94,7 @@ class FileKeyStore:
         suite: str = "intl",
         cost: KdfCost = DEFAULT_COST,
         random: RandomBytes = SYSTEM_RANDOM,
+        backend: str = "file",
     ) -> "FileKeyStore":
         """Make a keystore at *path* with the keys of generation 0, not pending.
 
@@ -74,7 +108,7 @@ class FileKeyStore:
         key = new_store_key(passphrase, cost, random=random)
         data = key.close(material, random=random).encode()
         write_file(path, data, what=_WHAT)
-        return cls(path, key, material, data, random)
+        return cls(path, key, material, data, random, backend=backend)
 
     @classmethod
     def open(
@@ -84,6 +118,7 @@ class FileKeyStore:
         *,
         cost: KdfCost = DEFAULT_COST,
         random: RandomBytes = SYSTEM_RANDOM,
+        backend: str = "file",
     ) -> "FileKeyStore":
         """Return the keystore at *path*, opened with *passphrase*.
 
@@ -94,7 +129,7 @@ class FileKeyStore:
         data, store = _read(path)
         key = _unlock(path, store, passphrase)
         material = _open(path, key, store)
-        opened = cls(path, key, material, data, random)
+        opened = cls(path, key, material, data, random, backend=backend)
         with suppress(StorageError):  # a copy too many is no reason not to open
             opened._forget_previous()
         opened._strengthen(passphrase, cost)
@@ -105,8 +140,8 @@ class FileKeyStore:
 
     @property
     def backend(self) -> str:
-        """`file`."""
-        return "file"
+        """`file`, or `keyring` where the OS keyring keeps the passphrase."""
+        return self._backend
 
     def records(self) -> tuple[KeyRecord, ...]:
         """Return what is here: oldest generation first, signature keys before the others."""

@@ -54,8 +54,11 @@ class Passphrase:
         return f"Passphrase(typed={self.typed})"
 
 
-def existing_passphrase(sources: Sources) -> Passphrase:
-    """Return the passphrase of a station that exists.
+PROMPT: Final = "Passphrase of this station: "
+
+
+def existing_passphrase(sources: Sources, *, prompt: str = PROMPT) -> Passphrase:
+    """Return the passphrase of a station that exists, or the PIN of a token.
 
     Raises KeyUnavailableError when no source can give one, StorageError when the file is
     open to others or unreadable, UsageError when it is empty.
@@ -64,7 +67,7 @@ def existing_passphrase(sources: Sources) -> Passphrase:
     if stored is not None:
         return Passphrase(_checked(stored), typed=False)
     ask = _require_terminal(sources)
-    return Passphrase(_checked(_octets(ask("Passphrase of this station: "))), typed=True)
+    return Passphrase(_checked(_octets(ask(prompt))), typed=True)
 
 
 def new_passphrase(sources: Sources) -> Passphrase:
@@ -87,7 +90,7 @@ def new_passphrase(sources: Sources) -> Passphrase:
 def remember(sources: Sources, passphrase: Passphrase) -> None:
     """Let the OS keyring know a passphrase that was typed, if one is configured."""
     if sources.keyring is not None and passphrase.typed:
-        with _keyring() as keyring:
+        with keyring_library() as keyring:
             text = passphrase.value.decode("utf-8", "surrogateescape")
             keyring.set_password(KEYRING_SERVICE, sources.keyring, text)
 
@@ -98,7 +101,7 @@ def _stored(sources: Sources) -> bytes | None:
     if sources.command:
         return _from_command(sources.command)
     if sources.keyring is not None:
-        with _keyring() as keyring:
+        with keyring_library() as keyring:
             found = keyring.get_password(KEYRING_SERVICE, sources.keyring)
         return None if found is None else _octets(found)
     return None
@@ -197,14 +200,14 @@ def _long_enough(passphrase: bytes) -> bytes:
 
 
 @contextmanager
-def _keyring() -> Iterator[ModuleType]:
+def keyring_library() -> Iterator[ModuleType]:
     """Give the module `keyring`, and say in our words what goes wrong with it."""
     try:
         import keyring
         from keyring.errors import KeyringError
     except ImportError as error:
         raise UsageError(
-            "config.toml asks for the OS keyring, but its library is not installed",
+            "the OS keyring is asked for, but its library is not installed",
             hint="pip install 'medshare[keyring]'",
         ) from error
     try:

@@ -40,7 +40,6 @@ from medshare.keys.pkcs11_uri import Pkcs11Uri, require_no_module, require_token
 from medshare.suites import dhkem_p256, ecdsa_p256
 from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 
-
 TOKEN_FILE: Final = "token"  # noqa: S105  # the name of a file
 _WHAT: Final = "the record of keys in a token"
 

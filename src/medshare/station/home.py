@@ -1,11 +1,14 @@
 """The folder in which a station keeps everything: `MEDSHARE_HOME`.
 
-    keys/keystore           secret keys, encrypted (keys/keystore.previous during a change)
+    keys/keystore           secret keys, encrypted (keys/keystore.previous during a change);
+                            or keys/token, when they are in a hardware token
     card                    the public half, verified at each opening
     contacts/<station>      trusted cards of others
     outbox/<parcel>/        what is being sent, and what was
     inbox/<parcel>/         what is being received, and what was
     receipts/               proofs of delivery
+    policy.toml             what each sensitivity tier demands (`station.policy_file`)
+    key-history, key-uses   what became of keys, and how often they were used
     config.toml             read by `config`, not here
 
 A station exists from the moment its keystore is in place, which is the last step of
@@ -16,20 +19,24 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
 from medshare.errors import AuthenticityError, FormatError, StorageError, UsageError
 from medshare.ids import ParcelId, StationId
-from medshare.keys.base import KeyStore
-from medshare.keys.file import FileKeyStore, previous_copy
+from medshare.keys.base import Backend, KeyStore
+from medshare.keys.file import KEYSTORE_FILE, FileBackend, previous_copy
+from medshare.keys.kinds import KEYS_KEPT_ELSEWHERE, backend_of
 from medshare.keys.lock import exclusive
 from medshare.keys.sealed import DEFAULT_COST, KdfCost
 from medshare.manifest import check_label
 from medshare.station.contacts import Contacts
 from medshare.station.identity import Identity, identity_of
 from medshare.station.permissions import private_folder, require_private
+from medshare.station.policy_file import POLICY_FILE, policy_of
+from medshare.station.tier_keys import TierKeys
 from medshare.suites import suite_of_keys
 from medshare.trust.card import (
     MAX_CARD_FILE,
@@ -40,10 +47,11 @@ from medshare.trust.card import (
     parse_card,
     station_id,
 )
+from medshare.trust.policy import Policy
 
-_KEYS, _KEYSTORE, _CARD, _STAGING, _LOCK = "keys", "keystore", "card", ".init", "lock"
+_KEYS, _CARD, _STAGING, _LOCK = "keys", "card", ".init", "lock"
 _FOLDERS: Final = ("contacts", "outbox", "inbox", "receipts")
-_BEFORE: Final = frozenset({"config.toml", _LOCK, _STAGING, _CARD, *_FOLDERS})
+_BEFORE: Final = frozenset({"config.toml", POLICY_FILE, _LOCK, _STAGING, _CARD, *_FOLDERS})
 """What a home may hold before it is a station."""
 _CARD_WHAT: Final = "the card of this station"
 
@@ -69,10 +77,19 @@ class Station:
     ) -> "Station":
         """Make *home* a station called *name*; *now* in seconds since 1970 UTC.
 
-        *suite* says which keys it has: `intl`, `gm`, or `gm+intl` for both.  When this is
-        interrupted, there is no station, and the next call makes one.
-        Raises UsageError when there is one already or name or suite cannot serve,
-        StorageError when it cannot be stored or others could read it.
+        Its keystore is a file, opened by *passphrase*; *suite* says which keys it has:
+        `intl`, `gm`, or `gm+intl` for both.  Raises what `create_with` does.
+        """
+        return cls.create_with(FileBackend(passphrase, suite, cost), home, name=name, now=now)
+
+    @classmethod
+    def create_with(cls, backend: Backend, home: Path, *, name: str, now: int) -> "Station":
+        """Make *home* a station called *name* whose keystore is of *backend*.
+
+        *now* is in seconds since 1970 UTC.  When this is interrupted, there is no station,
+        and the next call makes one.  Raises UsageError when there is one already or the name
+        cannot serve, StorageError when it cannot be stored or others could read it, and what
+        the backend raises.
         """
         home = home.absolute()
         _check_name(name)
@@ -81,9 +98,7 @@ class Station:
             _clear_remains(home)
             staging = private_folder(home / _STAGING)
             keys = private_folder(staging / _KEYS)
-            store = FileKeyStore.create(
-                keys / _KEYSTORE, passphrase, created=now, suite=suite, cost=cost
-            )
+            store = backend.create(keys, created=now)
             card = first_card(store, name=name, now=now)
             write_file(staging / _CARD, card.encoded, what=_CARD_WHAT)
             for folder in _FOLDERS:
@@ -112,13 +127,18 @@ class Station:
             )
         require_private(home, what="the folder of this station")
         require_private(home / _KEYS, what="the folder of the keystore")
-        _require_keystore(home / _KEYS / _KEYSTORE)
+        _require_keystore(home / _KEYS)
         return cls(home, _read_card(home / _CARD))
 
     @property
     def id(self) -> StationId:
         """The id that names this station for life."""
         return self.card.station
+
+    @property
+    def backend(self) -> str:
+        """Which kind of keystore it has: `file`, `keyring` or `pkcs11`."""
+        return backend_of(self.home / _KEYS)
 
     def __repr__(self) -> str:
         return f"Station({self.id.hex()[:10]})"
@@ -128,7 +148,14 @@ class Station:
 
         Raises PassphraseError, StorageError when it is damaged, UnsupportedVersionError.
         """
-        return FileKeyStore.open(self.home / _KEYS / _KEYSTORE, passphrase, cost=cost)
+        return self.keystore_with(FileBackend(passphrase, cost=cost))
+
+    def keystore_with(self, backend: Backend) -> KeyStore:
+        """Return the keystore, unlocked by *backend*, which must be of its kind.
+
+        Raises what the backend raises, and StorageError when the keystore is damaged.
+        """
+        return backend.open(self.home / _KEYS)
 
     def unlock(self, passphrase: bytes) -> Identity:
         """Return the secret half of this station.
@@ -136,7 +163,22 @@ class Station:
         Raises PassphraseError, StorageError when the keystore is damaged, and
         KeyUnavailableError when it does not belong to the card.
         """
-        return identity_of(self.card, self.keystore(passphrase))
+        return self.identity(self.keystore(passphrase))
+
+    def identity(self, store: KeyStore) -> Identity:
+        """Return the secret half of this station, whose keys are in *store*.
+
+        Raises KeyUnavailableError when it does not belong to the card.
+        """
+        return identity_of(self.card, store, TierKeys(store, self.policy, self.home))
+
+    @cached_property
+    def policy(self) -> Policy:
+        """The policy of this station, read once.
+
+        Raises PolicyError when it is not valid, StorageError when it cannot be read.
+        """
+        return policy_of(self.home)
 
     def outbox(self, parcel: ParcelId) -> Path:
         """Return the folder, made if need be, of a parcel that this station sends."""
@@ -228,7 +270,13 @@ def _clear_remains(home: Path) -> None:
         )
 
 
-def _require_keystore(path: Path) -> None:
+def _require_keystore(folder: Path) -> None:
+    for name in KEYS_KEPT_ELSEWHERE:
+        if (folder / name).exists():
+            require_private(folder / name, what="the record of the keys of this station")
+    path = folder / KEYSTORE_FILE
+    if backend_of(folder) == "pkcs11":
+        return
     if path.exists():
         require_private(path, what="the keystore")
         return
