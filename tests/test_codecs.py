@@ -50,6 +50,12 @@ def test_any_window_over_images_comes_back(plain: bytes, effort: Effort) -> None
     round_trip(plain[:LARGEST], effort)
 
 
+@given(studies(), st.sampled_from(Effort))
+def test_a_chunk_may_be_as_large_as_the_codec_was_made_for(plain: bytes, effort: Effort) -> None:
+    """Buffers made for exactly this chunk suffice."""
+    round_trip(plain, effort, Codec(len(plain)))
+
+
 @given(st.binary(min_size=1, max_size=40), st.integers(8000, 60000), st.integers(0, 3))
 def test_repetitive_octets_come_back(unit: bytes, size: int, kind: int) -> None:
     """Data with a period, a drift or a step, as a probe might mistake for rows, comes back."""
@@ -222,3 +228,11 @@ def test_the_numbers_of_the_codecs_are_those_of_the_specification() -> None:
     table = (ROOT / "docs" / "format.md").read_text(encoding="utf-8").partition("**13.4")[2]
     rows = re.findall(r"^\| (\d) \| (\w+) \|", table, re.MULTILINE)
     assert rows[:3] == [(str(STORE), "store"), (str(ZSTD), "zstd"), (str(PLANES), "planes")]
+
+
+def test_the_end_of_a_large_film_of_bytes_is_taken_up() -> None:
+    """A chunk may begin in an image of more narrow samples than a raster may have."""
+    film = Image(128, 160, bits=8, frames=12).file()
+    plain = (film + Image(128, 160, bits=8, seed=1).file())[-LARGEST:]
+    assert len(plain) - len(film) < LARGEST // 2
+    assert round_trip(plain) == PLANES

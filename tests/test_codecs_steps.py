@@ -167,6 +167,22 @@ def test_every_file_in_a_chunk_is_found() -> None:
     assert [find.stop for find in finds] == [len(files[0]), len(files[0] + files[1]), len(data)]
 
 
+def test_finds_do_not_overlap() -> None:
+    """A waveform that claims the octets of the image after it does not get them."""
+    image, other = Image(64, 80), Image(64, 80, order="big")
+    channels = image.element(0x003A, 0x0005, b"US", image.number(2))
+    wave = image.element(0x5400, 0x1010, b"OW", bytes(6000))
+    long_wave = wave[:8] + (40_000).to_bytes(4, "little") + wave[12:]
+    for middle in (wave, long_wave):
+        start = bytes(128) + b"DICM" + channels + middle
+        for data in (start + image.file(), start + other.file(), start + channels + middle):
+            finds = find_pixels(memoryview(data), 0)
+            assert finds
+            edges = [edge for find in finds for edge in (find.start, find.stop)]
+            assert edges == sorted(edges)
+            assert edges[-1] <= len(data)
+
+
 @pytest.mark.parametrize("cut", [1, 2, 700, 5001])
 def test_the_end_of_an_image_is_taken_up(cut: int) -> None:
     """A chunk that starts inside an image knows its end by the image after it."""

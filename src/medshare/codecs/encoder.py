@@ -23,13 +23,15 @@ from medshare.codecs.table import MAX_RASTERS, Raster, Run
 
 _PIECE: Final = 1 << 13
 _PIECES: Final = 4
-# A raster is dropped when Zstandard alone promises clearly fewer bytes, and the chunk is
-# encoded both ways when the promise is close.
-_SOON_DONE: Final = 1 << 18
-_TELLING: Final = 8
-_FEW: Final = 32
+_TAIL: Final = 1 << 17
+# A raster is dropped when Zstandard alone promises clearly fewer bytes; the chunk is encoded
+# both ways when the promise is close, when many rows are repeated, or when that takes no time.
 _HOPELESS: Final = 1.1
 _DOUBTFUL: Final = 0.8
+_SOON_DONE: Final = 1 << 18
+# Of a row, the samples that are compared with other rows, and how many rows are too few.
+_TELLING: Final = 8
+_FEW: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,9 @@ class Encoder:
         tail = tail_like(first, stop)
         if tail.stop - tail.start < LEAST_BYTES:
             return []
-        samples = self._planes.gather(chunk, tail.form, [Run(0, tail.start, tail.stop)])
+        enough = min(first.length, _TAIL, self._planes.max_samples)
+        part = tail_like(replace(first, length=enough), stop)
+        samples = self._planes.gather(chunk, part.form, [Run(0, part.start, part.stop)])
         if resembles_rows(samples, tail.pitch):
             return [tail]
         return self._guess(chunk[:stop])

@@ -62,8 +62,12 @@ def find_pixels(chunk: memoryview, file_start: int) -> list[Find]:
     for start, stop in _unexplained(finds, file_start, len(chunk)):
         finds += _images(chunk, "big", start, stop)
         finds += _waveforms(chunk, start, stop)
-    finds.sort(key=lambda find: find.start)
-    return finds
+    disjoint: list[Find] = []
+    for find in sorted(finds, key=lambda find: find.start):
+        behind = not disjoint or find.start >= disjoint[-1].stop
+        if behind and find.stop - find.start >= LEAST_BYTES:
+            disjoint.append(find)
+    return disjoint
 
 
 def first_file(chunk: memoryview) -> int:
@@ -103,7 +107,7 @@ def _images(chunk: memoryview, order: Order, start: int, stop: int) -> Iterator[
             header = bytes(chunk[max(begin, position - _REACH) : position])
             image = _image(header, order, length)
             if image:
-                yield _within(chunk, *image, value, length)
+                yield _within(stop, *image, value, length)
                 break
         before, end = end, min(value + length, len(chunk))
 
@@ -115,12 +119,12 @@ def _waveforms(chunk: memoryview, start: int, stop: int) -> Iterator[Find]:
         channels = _last(header, "little", _CHANNELS)
         end = min(value + length, len(chunk))
         if channels and channels <= LEAST_BYTES and length % (2 * channels) == 0:
-            yield _within(chunk, LE16, channels, value, length)
+            yield _within(stop, LE16, channels, value, length)
 
 
-def _within(chunk: memoryview, form: int, pitch: int, start: int, length: int) -> Find:
-    """Return a find that ends where the chunk ends, or before."""
-    size = min(length, len(chunk) - start)
+def _within(end: int, form: int, pitch: int, start: int, length: int) -> Find:
+    """Return a find that stops at `end`, or before."""
+    size = max(0, min(length, end - start))
     return Find(form, pitch, start, start + size - size % SAMPLE_BYTES[form], length)
 
 
