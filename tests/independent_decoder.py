@@ -1,10 +1,11 @@
 """A second reading of docs/format.md: parcel folder in, files out.  Imports nothing of medshare.
 
-    python -m tests.independent_decoder FOLDER --card FILE --station ID --seed KEY --output DIR
+    python -m tests.independent_decoder FOLDER --card FILE --station ID --seed KEY
+        [--kem NAME] --output DIR
 
-Written from the specification alone, with cryptography, blake3, zstandard and cbor2, and
-meant to be read beside it: each function names its section.  Ends with 0, or with 3 and one
-line `kind: reason` on standard error, kind being one of §1.5.
+Written from the specification alone, with cryptography, gmalglib, blake3, zstandard and
+cbor2, and meant to be read beside it: each function names its section.  Ends with 0, or
+with 3 and one line `kind: reason` on standard error, kind being one of §1.5.
 """
 
 import argparse
@@ -21,21 +22,23 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from gmalglib.sm2 import SM2  # type: ignore[import-untyped]  # stubs, but no marker for them
 
 from tests.independent_planes import plain_of
 from tests.independent_values import (
+    KEY_SIZES,
     MIB,
     RefusedError,
+    Suite,
     check,
     decode,
     fields,
-    h,
     identity,
-    kdf,
     need,
     pair_of,
+    point,
     refuse,
+    suite_named,
     time,
     unpack,
     verify,
@@ -92,11 +95,11 @@ def paths(listed: list[str]) -> None:
     need(not entries & folders.keys(), "format", "a file as a folder")
 
 
-def unseal(sealed: bytes, key: bytes, parcel: bytes, most: int) -> bytes:
+def unseal(suite: Suite, sealed: bytes, key: bytes, parcel: bytes, most: int) -> bytes:
     """Open a sealed manifest (§4.4)."""
     need(len(sealed) >= 28, "format", "too short")
     try:
-        packed = AESGCM(key).decrypt(sealed[:12], sealed[12:], parcel)
+        packed = suite.open(key, sealed[:12], sealed[12:], parcel)
     except InvalidTag:
         refuse("integrity", "the manifest does not authenticate")
     try:
@@ -147,10 +150,10 @@ def layout(sizes: list[int], chunk_size: int) -> list[list[int]]:
 # --- §6: chunks ---------------------------------------------------------------------------
 
 
-def opened(chunk: bytes, key: bytes, pieces: list[int], chunk_size: int) -> bytes:
+def opened(suite: Suite, chunk: bytes, key: bytes, pieces: list[int], chunk_size: int) -> bytes:
     """Decrypt a checked chunk; check and return its plaintext (§6.2)."""
     try:
-        payload = AESGCM(key).decrypt(chunk[32:44], chunk[44:-64], chunk[:44])
+        payload = suite.open(key, chunk[32:44], chunk[44:-64], chunk[:44])
     except InvalidTag:
         refuse("integrity", "a chunk does not authenticate")
     trailer = payload[-16:]
@@ -164,7 +167,7 @@ def opened(chunk: bytes, key: bytes, pieces: list[int], chunk_size: int) -> byte
     at = 0
     for number, piece in enumerate(pieces):
         digest = payload[end + 32 * number : end + 32 * number + 32]
-        need(h(content[at : at + piece]) == digest, "integrity", "a piece")
+        need(suite.h(content[at : at + piece]) == digest, "integrity", "a piece")
         at += piece
     return content
 
@@ -181,9 +184,10 @@ def place(chunk: bytes, index: int, envelope: Any) -> bytes:
     need(int.from_bytes(chunk[24:28]) == index, "integrity", "another place")
     last = index == envelope["chunk_count"] - 1
     need(bool(chunk[4]) == last, "integrity", "the end")
-    digest = h(chunk[:-64])
+    suite = suite_named(envelope["suite"])
+    digest = suite.h(chunk[:-64])
     message = b"medshare/1 chunk\0" + envelope["parcel"] + index.to_bytes(4) + digest
-    check("ed25519", envelope["chunk_key"][1], chunk[-64:], message)
+    check(suite.chunk_key, envelope["chunk_key"][1], chunk[-64:], message)
     return digest
 
 
@@ -200,7 +204,7 @@ def read_envelope(data: bytes) -> Any:
     """Read and verify an envelope (§7.1)."""
     body, signatures = unpack(data, "envelope", MIB)
     value = fields(decode(body, MIB, 4096), ENVELOPE)
-    need(value["suite"] == "intl", "format.version", "suite")
+    suite = suite_named(value["suite"])
     keys = identity(value["sender_keys"])
     time(value["created"])
     time(value["delete_after"])
@@ -209,7 +213,9 @@ def read_envelope(data: bytes) -> Any:
     within(value["chunk_count"], 0, 131072)
     within(value["manifest_size"], 1, 8 * MIB)
     name, key = pair_of(value["chunk_key"], 4096)
-    need(name == "ed25519" and len(key) == 32, "format", "chunk key")
+    need(name == suite.chunk_key and len(key) == KEY_SIZES[name], "format", "chunk key")
+    if name == "sm2":
+        point(key)
     stanzas(value["recipients"])
     verify("envelope", body, signatures, keys)
     return value
@@ -257,7 +263,7 @@ def read_card(data: bytes) -> tuple[bytes, list[Any]]:
         keys = identity(value["sign_keys"])
         if number == 0:
             listing = cbor2.dumps([list(key) for key in keys], canonical=True)
-            station = h(b"medshare/1 station\0" + listing)
+            station = suite_named(value["suite"]).h(b"medshare/1 station\0" + listing)
         place = (value["generation"], value["station"]) == (number, station)
         need(place, "authenticity", "chain of the card")
         verify("card", body, signatures, keys + before)
@@ -269,29 +275,60 @@ def read_card(data: bytes) -> tuple[bytes, list[Any]]:
 # --- §12: a whole parcel ------------------------------------------------------------------
 
 
-def unwrap(envelope: Any, station: bytes, seed: bytes) -> bytes:
+class Hybrid:
+    """The key of a station for X-Wing (§13.3)."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.lattice = MLKEM768PrivateKey.from_seed_bytes(seed[:64])
+        self.curve = X25519PrivateKey.from_private_bytes(seed[64:])
+        publics = (self.lattice.public_key(), self.curve.public_key())
+        self.public = b"".join(one.public_bytes_raw() for one in publics)
+
+    def open(self, wrapped: bytes, info: bytes) -> bytes:
+        """Unwrap by RFC 9180."""
+        suite = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
+        private = hpke.MLKEM768X25519PrivateKey(self.lattice, self.curve)
+        try:
+            return suite.decrypt(wrapped, private, info=info)
+        except (InvalidTag, ValueError):
+            refuse("integrity", "the stanza does not open")
+
+
+class National:
+    """The key of a station for SM2 (§13.3)."""
+
+    def __init__(self, seed: bytes) -> None:
+        self.curve = SM2(seed[:32])
+        self.public = SM2.get_pk(seed[:32])[1:]
+
+    def open(self, wrapped: bytes, info: bytes) -> bytes:
+        """Unwrap by GB/T 32918.4, and check to what it is bound."""
+        try:
+            plain: bytes = self.curve.decrypt(b"\x04" + wrapped)
+        except ValueError:
+            refuse("integrity", "the stanza does not open")
+        bound = suite_named("gm").h(b"medshare/1 sm2 wrap\0" + info)
+        need(plain[:32] == bound, "integrity", "wrapped for another purpose")
+        return plain[32:]
+
+
+def unwrap(envelope: Any, station: bytes, kem: str, seed: bytes) -> bytes:
     """Find the own stanza and unwrap the parcel key (§7.3, §12.2 step 3)."""
-    lattice = MLKEM768PrivateKey.from_seed_bytes(seed[:64])
-    curve = X25519PrivateKey.from_private_bytes(seed[64:])
-    public = lattice.public_key().public_bytes_raw() + curve.public_key().public_bytes_raw()
-    name = h(KEM.encode() + b"\0" + public)[:16]
-    ours = [s for s in envelope["recipients"] if s[:3] == [station, KEM, name]]
+    suite = suite_named(envelope["suite"])
+    own = Hybrid(seed) if kem == KEM else National(seed)
+    name = suite.h(kem.encode() + b"\0" + own.public)[:16]
+    ours = [s for s in envelope["recipients"] if s[:3] == [station, kem, name]]
     need(ours, "key.not-addressed", "no stanza for this key")
-    suite = hpke.Suite(hpke.KEM.MLKEM768_X25519, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
     info = b"medshare/1 wrap\0" + envelope["parcel"] + envelope["sender"] + station
-    try:
-        private = hpke.MLKEM768X25519PrivateKey(lattice, curve)
-        key = suite.decrypt(ours[0][3], private, info=info)
-    except (InvalidTag, ValueError):
-        refuse("integrity", "the stanza does not open")
+    key = own.open(ours[0][3], info)
     need(len(key) == 32, "integrity", "length of the parcel key")
-    found = kdf(key, b"medshare/1 commitment\0" + envelope["parcel"])
+    found = suite.kdf(key, b"medshare/1 commitment\0" + envelope["parcel"])
     need(hmac.compare_digest(found, envelope["commitment"]), "integrity.digest", "commitment")
     return key
 
 
 def content(
-    folder: Path, card: bytes, station: bytes, seed: bytes
+    folder: Path, card: bytes, station: bytes, seed: bytes, kem: str = KEM
 ) -> tuple[list[tuple[str, bytes]], list[str]]:
     """Open a parcel folder (§12.2); return its files and its empty folders."""
     octets = (folder / "envelope").read_bytes()
@@ -299,17 +336,19 @@ def content(
     sender, keys = read_card(card)
     known = [tuple(key) for key in envelope["sender_keys"]] in keys
     need(sender == envelope["sender"] and known, "authenticity.untrusted", "the sender")
-    key = unwrap(envelope, station, seed)
+    suite = suite_named(envelope["suite"])
+    key = unwrap(envelope, station, kem, seed)
     sealed = (folder / "manifest").read_bytes()
     need(len(sealed) == envelope["manifest_size"], "integrity", "size of the manifest")
-    need(h(sealed) == envelope["manifest_digest"], "integrity.digest", "the manifest")
+    need(suite.h(sealed) == envelope["manifest_digest"], "integrity.digest", "the manifest")
     parcel = envelope["parcel"]
-    plain = unseal(sealed, kdf(key, b"medshare/1 manifest\0" + parcel), parcel, 32 * MIB)
+    secret = suite.kdf(key, b"medshare/1 manifest\0" + parcel)
+    plain = unseal(suite, sealed, secret, parcel, 32 * MIB)
     files, folders = manifest(plain)
     chunks = layout([size for _, size in files], envelope["chunk_size"])
     need(len(chunks) == envelope["chunk_count"], "integrity", "number of chunks")
     need((folder / "seal").exists(), "integrity.incomplete", "no seal")
-    digests = read_seal((folder / "seal").read_bytes(), envelope, h(octets))
+    digests = read_seal((folder / "seal").read_bytes(), envelope, suite.h(octets))
     stream = b"".join(open_all(folder / "chunks", envelope, digests, chunks, key))
     made, at = [], 0
     for path, size in files:
@@ -331,9 +370,10 @@ def open_all(
     for index, chunk in enumerate(octets):
         same = place(chunk, index, envelope) == digests[index]
         need(same, "integrity.digest", "not the sealed chunk")
-    secret = kdf(key, b"medshare/1 content\0" + envelope["parcel"])
+    suite = suite_named(envelope["suite"])
+    secret = suite.kdf(key, b"medshare/1 content\0" + envelope["parcel"])
     return [
-        opened(chunk, secret, chunks[index], envelope["chunk_size"])
+        opened(suite, chunk, secret, chunks[index], envelope["chunk_size"])
         for index, chunk in enumerate(octets)
     ]
 
@@ -345,10 +385,12 @@ def main() -> int:
     parser.add_argument("--card", type=Path, required=True)
     parser.add_argument("--station", type=bytes.fromhex, required=True)
     parser.add_argument("--seed", type=bytes.fromhex, required=True)
+    parser.add_argument("--kem", default=KEM)
     parser.add_argument("--output", type=Path, required=True)
     asked = parser.parse_args()
     try:
-        files, folders = content(asked.folder, asked.card.read_bytes(), asked.station, asked.seed)
+        card = asked.card.read_bytes()
+        files, folders = content(asked.folder, card, asked.station, asked.seed, asked.kem)
     except RefusedError as refusal:
         sys.stderr.write(f"{refusal}\n")
         return 3

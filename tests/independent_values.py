@@ -7,15 +7,17 @@ from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import SM4
+from cryptography.hazmat.primitives.ciphers.modes import GCM
+from cryptography.hazmat.primitives.hashes import SHA256, SM3, Hash
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from gmalglib.sm2 import SM2  # type: ignore[import-untyped]  # stubs, but no marker for them
 
 MIB = 1 << 20
-SIGNING: dict[str, tuple[Any, int]] = {
-    "ed25519": (Ed25519PublicKey, 32),
-    "ml-dsa-65": (MLDSA65PublicKey, 1952),
-}
-IDENTITY = ["ed25519", "ml-dsa-65"]
+KEY_SIZES = {"ed25519": 32, "ml-dsa-65": 1952, "sm2": 64}
+IDENTITIES = (["ed25519", "ml-dsa-65"], ["sm2"], ["ed25519", "ml-dsa-65", "sm2"])
 
 
 class RefusedError(Exception):
@@ -33,14 +35,53 @@ def need(truth: object, kind: str, reason: str) -> None:
         refuse(kind, reason)
 
 
-def h(data: bytes) -> bytes:
-    """H of §1.3."""
-    return blake3(data).digest()
+class Intl:
+    """H, KDF and AEAD of suite `intl` (§1.3, §13.1)."""
+
+    chunk_key = "ed25519"
+
+    def h(self, data: bytes) -> bytes:
+        """H."""
+        return blake3(data).digest()
+
+    def kdf(self, key: bytes, info: bytes) -> bytes:
+        """KDF."""
+        return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+
+    def open(self, key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+        """AEAD, backwards; raises InvalidTag."""
+        return AESGCM(key).decrypt(nonce, data, aad)
 
 
-def kdf(key: bytes, info: bytes) -> bytes:
-    """KDF of §1.3."""
-    return HKDF(algorithm=SHA256(), length=32, salt=None, info=info).derive(key)
+class Gm:
+    """H, KDF and AEAD of suite `gm` (§13.1)."""
+
+    chunk_key = "sm2"
+
+    def h(self, data: bytes) -> bytes:
+        """H."""
+        state = Hash(SM3())
+        state.update(data)
+        return state.finalize()
+
+    def kdf(self, key: bytes, info: bytes) -> bytes:
+        """KDF."""
+        return HKDF(algorithm=SM3(), length=32, salt=None, info=info).derive(key)
+
+    def open(self, key: bytes, nonce: bytes, data: bytes, aad: bytes) -> bytes:
+        """AEAD, backwards; raises InvalidTag."""
+        decryptor = Cipher(SM4(key[:16]), GCM(nonce, data[-16:])).decryptor()
+        decryptor.authenticate_additional_data(aad)
+        return decryptor.update(data[:-16]) + decryptor.finalize()
+
+
+Suite = Intl | Gm
+
+
+def suite_named(name: str) -> Suite:
+    """Return the suite of that name (§13.1)."""
+    need(name in ("intl", "gm"), "format.version", "suite")
+    return Intl() if name == "intl" else Gm()
 
 
 # --- §2: CBOR -----------------------------------------------------------------------------
@@ -168,8 +209,8 @@ def identity(keys: list[Any]) -> list[tuple[str, bytes]]:
     """Read the keys of an identity (§3.3)."""
     need(len(keys) <= 8, "format.limit", "too many keys")
     pairs = [pair_of(key, 4096) for key in keys]
-    need([name for name, _ in pairs] == IDENTITY, "format.version", "not an identity set")
-    need(all(len(key) == SIGNING[name][1] for name, key in pairs), "format", "size of a key")
+    need([name for name, _ in pairs] in IDENTITIES, "format.version", "not an identity set")
+    need(all(len(key) == KEY_SIZES[name] for name, key in pairs), "format", "size of a key")
     return pairs
 
 
@@ -186,7 +227,18 @@ def verify(
 
 def check(name: str, key: bytes, signature: bytes, message: bytes) -> None:
     """Verify one signature (§13.2)."""
+    if name == "sm2":
+        point(key)
+        fits = len(signature) == 64 and SM2(pk=b"\x04" + key).verify(message, signature)
+        need(fits, "authenticity.signature", "sm2 does not verify")
+        return
+    kind = Ed25519PublicKey if name == "ed25519" else MLDSA65PublicKey
     try:
-        SIGNING[name][0].from_public_bytes(key).verify(signature, message)
+        kind.from_public_bytes(key).verify(signature, message)
     except InvalidSignature:
         refuse("authenticity.signature", f"{name} does not verify")
+
+
+def point(key: bytes) -> None:
+    """Check that a key is a point of the SM2 curve (§13.2)."""
+    need(len(key) == 64 and SM2.is_pk_valid(b"\x04" + key), "format", "a key off the curve")

@@ -46,9 +46,11 @@ class Bad:
     public: str | None = None
     base: str = "two-chunks"
 
-    def vector(self) -> Vector:
-        """Return the vector."""
-        forger = Forger(BASES[self.base]())
+    def vector(
+        self, base: Parcel | None = None, *, sender: str = "a", recipient: str = "b"
+    ) -> Vector:
+        """Return the vector, made from *base* where that is not one of `BASES`."""
+        forger = Forger(base or BASES[self.base]())
         parcel = self.forge(forger) or forger.octets()
         return Vector(
             self.name,
@@ -57,6 +59,8 @@ class Bad:
             self.public or self.expect,
             self.comment,
             objects_of(parcel),
+            sender,
+            recipient,
         )
 
 
@@ -196,10 +200,18 @@ def honest() -> Iterator[Vector]:
     )  # fmt: skip
 
 
-def good(name: str, spec: str, comment: str, parcel: Parcel, *, sender: str = "a") -> Vector:
+def good(
+    name: str,
+    spec: str,
+    comment: str,
+    parcel: Parcel,
+    *,
+    sender: str = "a",
+    recipient: str = "b",
+) -> Vector:
     """Return the vector of an honest parcel."""
     objects, files = objects_of(parcel), listing_of(parcel.files)
-    return Vector(name, spec, "success", "success", comment, objects, sender, "b", files)
+    return Vector(name, spec, "success", "success", comment, objects, sender, recipient, files)
 
 
 def extended() -> Vector:
@@ -251,9 +263,17 @@ def card(name: str, spec: str, comment: str, data: bytes, expect: str = "success
     return Vector(name, spec, expect, expect, comment, {"card": data})
 
 
-def receipt(name: str, spec: str, comment: str, data: bytes, expect: str = "success") -> Vector:
-    """Return a vector about a receipt."""
-    return Vector(name, spec, expect, expect, comment, {"receipt": data})
+def receipt(
+    name: str,
+    spec: str,
+    comment: str,
+    data: bytes,
+    expect: str = "success",
+    *,
+    recipient: str = "b",
+) -> Vector:
+    """Return a vector about a receipt of *recipient*."""
+    return Vector(name, spec, expect, expect, comment, {"receipt": data}, recipient=recipient)
 
 
 def senders() -> Mapping[str, Card]:

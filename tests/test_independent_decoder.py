@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,11 +22,11 @@ VECTORS = {vector.name: vector for vector in all_vectors() if vector.kind == "pa
 KEYS = json.loads(STATIONS.read_text(encoding="utf-8"))
 LISTED = json.loads(PATHS.read_text(encoding="utf-8"))
 KEM = independent_decoder.KEM
-ALLOWED = {"blake3", "cbor2", "cryptography", "numpy", "zstandard", "tests"}
+ALLOWED = {"blake3", "cbor2", "cryptography", "gmalglib", "numpy", "zstandard", "tests"}
 
 
 def test_it_shares_no_code() -> None:
-    """The decoder imports the standard library, five packages and its own parts."""
+    """The decoder imports the standard library, six packages and its own parts."""
     for file in (ROOT / "tests").glob("independent_*.py"):
         for node in ast.walk(ast.parse(file.read_bytes())):
             match node:
@@ -43,9 +44,11 @@ def read(vector: Vector, folder: Path) -> str:
     """Return how reading *vector* ends: `success`, or the kind of fault."""
     vector.write_folder(folder)
     reader, sender = KEYS[vector.recipient], KEYS[vector.sender]
-    station, seed = bytes.fromhex(reader["station"]), bytes.fromhex(reader[KEM])
+    station = bytes.fromhex(reader["station"])
+    kem, seed = next(iter(reader["open"].items()))
     try:
-        files, _ = content(folder, bytes.fromhex(sender["card"]), station, seed)
+        card = bytes.fromhex(sender["card"])
+        files, _ = content(folder, card, station, bytes.fromhex(seed), kem)
     except RefusedError as error:
         return str(error).partition(":")[0]
     assert listing_of(dict(files)) == vector.files
@@ -72,14 +75,16 @@ def test_it_accepts_the_listed_paths() -> None:
     paths(LISTED["allowed"])
 
 
-def decode(parcel: Parcel, folder: Path, reader: Mapping[str, str]) -> tuple[int, str]:
+def decode(
+    parcel: Parcel, folder: Path, reader: Mapping[str, Any], kem: str = KEM
+) -> tuple[int, str]:
     """Run the decoder as a program of its own; return its exit code and what it said."""
     write_folder(parcel, folder / "parcel")
     (folder / "card").write_bytes(parcel.sender.card.encoded)
     command = [
         sys.executable, "-m", "tests.independent_decoder", str(folder / "parcel"),
         "--card", str(folder / "card"), "--output", str(folder / "out"),
-        "--station", reader["station"], "--seed", reader[KEM],
+        "--station", reader["station"], "--kem", kem, "--seed", reader["open"][kem],
     ]  # fmt: skip
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     return done.returncode, done.stderr
@@ -94,12 +99,18 @@ FILES = {
 }
 
 
-def test_it_decodes_a_fresh_parcel(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("suite", "reader", "kem"), [("intl", "b", KEM), ("gm", "gb", "sm2")])
+def test_it_decodes_a_fresh_parcel(suite: str, reader: str, kem: str, tmp_path: Path) -> None:
     """A parcel that was sealed just now comes out of the program as the files that went in."""
     parcel = make_parcel(
-        FILES, sender=A, recipients=[B], effort=Effort.SMALLEST, folders=["empty"], pad=True
+        FILES,
+        sender=make_identity("a", suite),
+        recipients=[make_identity(reader, suite)],
+        effort=Effort.SMALLEST,
+        folders=["empty"],
+        pad=True,
     )
-    code, said = decode(parcel, tmp_path, KEYS["b"])
+    code, said = decode(parcel, tmp_path, KEYS[reader], kem)
     assert (code, said) == (0, "")
     out = tmp_path / "out"
     found = {str(f.relative_to(out)): f.read_bytes() for f in out.rglob("*") if f.is_file()}

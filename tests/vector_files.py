@@ -13,18 +13,19 @@
     octets: …
 
 After the first empty line follow the octets, in that order, without anything between.
-`stations.json` has the secret keys and the card of each station.
+`stations.json` has the secret keys and the card of each station, the keys by algorithm.
 """
 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blake3 import blake3
 
-from medshare.suites.kem import HYBRID, opener_from_seed
-from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
+from medshare.suites.kem import opener_from_seed
+from medshare.suites.signatures import signer_from_seed
 from medshare.trust.card import parse_card
 from tests.builder import Identity
 
@@ -163,8 +164,11 @@ def stations() -> dict[str, Identity]:
     return {name: _identity(name, values) for name, values in found.items()}
 
 
-def _identity(name: str, values: Mapping[str, str]) -> Identity:
-    seeds = {key: bytes.fromhex(values[key]) for key in (ED25519, ML_DSA_65, HYBRID)}
-    signers = tuple(signer_from_seed(key, seeds[key]) for key in (ED25519, ML_DSA_65))
-    openers = (opener_from_seed(HYBRID, seeds[HYBRID]),)
+def _identity(name: str, values: Mapping[str, Any]) -> Identity:
+    signers = tuple(
+        signer_from_seed(one, bytes.fromhex(key)) for one, key in values["sign"].items()
+    )
+    openers = tuple(
+        opener_from_seed(one, bytes.fromhex(key)) for one, key in values["open"].items()
+    )
     return Identity(name, parse_card(bytes.fromhex(values["card"])), signers, openers)
