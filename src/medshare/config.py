@@ -4,7 +4,8 @@
 `MEDSHARE_RELAY`            the relay to use when no other is named
 `MEDSHARE_RELAY_CA`         a file with the certificates that vouch for that relay, if the
                             system's own do not
-`MEDSHARE_PASSPHRASE_FILE`  a file with the passphrase
+`MEDSHARE_PASSPHRASE_FILE`  a file with the passphrase, or with the PIN of a token
+`MEDSHARE_PKCS11_MODULE`    the library through which a hardware token is reached
 
 `config.toml`, in the station's folder, may hold:
 
@@ -12,8 +13,12 @@
     relay_ca = "/etc/medshare/ca.pem"
     passphrase_command = ["pass", "show", "medshare"]
     keyring = true                                     # needs medshare[keyring]
+    keystore = "pkcs11:token=medshare"                 # what `medshare init` makes
+    pkcs11_module = "/usr/lib/softhsm/libsofthsm2.so"  # needs medshare[hsm]
 
-An environment variable goes before the file, an option on the command line before both.
+An environment variable goes before the file, an option on the command line before both.  The
+library of a token is code that handles keys: it is named here and nowhere else, as
+`pkcs11_module`, or as `module-path` of the URI in `keystore`.
 """
 
 import os
@@ -27,12 +32,19 @@ from pathlib import Path
 from typing import Any, Final
 
 from medshare.disk.atomic import read_file, storage_errors
-from medshare.errors import LimitError, StorageError, UsageError
+from medshare.errors import LimitError, MedshareError, StorageError, UsageError
 from medshare.keys.passphrase import Ask, Sources
 
 CONFIG_FILE: Final = "config.toml"
 MAX_CONFIG: Final = 1 << 16
-_KEYS: Final = ("keyring", "passphrase_command", "relay", "relay_ca")
+_KEYS: Final = (
+    "keyring",
+    "keystore",
+    "passphrase_command",
+    "pkcs11_module",
+    "relay",
+    "relay_ca",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +57,9 @@ class Settings:
     passphrase_file: Path | None = None
     passphrase_command: tuple[str, ...] = ()
     keyring: bool = False
+    keystore: str = "file"
+    """What `medshare init` makes: `file`, `keyring`, or the URI of a token, with no module."""
+    pkcs11_module: Path | None = None
 
     def passphrase_sources(self, *, file: Path | None, ask: Ask | None) -> Sources:
         """Return where to look for the passphrase; *file* is what the command line names."""
@@ -66,6 +81,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     table = _read_config(home / CONFIG_FILE)
     passphrase_file = environ.get("MEDSHARE_PASSPHRASE_FILE")
     relay_ca = environ.get("MEDSHARE_RELAY_CA") or _text(table, "relay_ca")
+    keystore, module = _keystore(_text(table, "keystore"))
+    module = environ.get("MEDSHARE_PKCS11_MODULE") or _text(table, "pkcs11_module") or module
     return Settings(
         home=home,
         relay=environ.get("MEDSHARE_RELAY") or _text(table, "relay"),
@@ -73,6 +90,8 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         passphrase_file=Path(passphrase_file).expanduser() if passphrase_file else None,
         passphrase_command=_command(table),
         keyring=_flag(table, "keyring"),
+        keystore=keystore,
+        pkcs11_module=Path(module) if module else None,
     )
 
 
@@ -124,6 +143,22 @@ def _text(table: Mapping[str, Any], key: str) -> str | None:
     if value is not None and not (isinstance(value, str) and value):
         raise UsageError(f"the setting {key} in {CONFIG_FILE} is not a text")
     return value
+
+
+def _keystore(text: str | None) -> tuple[str, str | None]:
+    """Return the kind or token of a new keystore, and the module that its URI may name."""
+    if text is None or text in {"file", "keyring"}:
+        return text or "file", None
+    from medshare.keys.pkcs11_uri import parse_uri, require_token
+
+    try:
+        uri = require_token(parse_uri(text))
+    except MedshareError as error:
+        raise UsageError(
+            f"the setting keystore in {CONFIG_FILE} makes no sense: {error.message}",
+            hint="it is file, keyring, or a URI such as pkcs11:token=medshare",
+        ) from error
+    return str(uri.of_token()), uri.module_path
 
 
 def _flag(table: Mapping[str, Any], key: str) -> bool:

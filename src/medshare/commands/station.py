@@ -11,7 +11,7 @@ from medshare.commands.card import card
 from medshare.commands.lines import Output
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
-from medshare.commands.unlock import choose_passphrase, passphrase_option, unlock_keystore
+from medshare.commands.unlock import make_with, passphrase_option, unlock_keystore
 from medshare.errors import IntegrityError
 
 __all__ = ["card", "init", "rotate_key"]
@@ -22,6 +22,8 @@ __all__ = ["card", "init", "rotate_key"]
         """
         medshare init --name 'St. Mary, radiology'
         medshare init --name gateway --passphrase-file /etc/medshare/passphrase
+        medshare init --keystore keyring                # the OS keyring keeps the key
+        medshare init --keystore pkcs11:token=medshare  # keys in a token: docs/hsm.md
         MEDSHARE_HOME=/srv/medshare medshare init       # everything it keeps is there
         """
     )
@@ -34,13 +36,21 @@ __all__ = ["card", "init", "rotate_key"]
     show_default=True,
     help="Its algorithms: AES and Ed25519, the national SM2, SM3 and SM4, or both.",
 )
+@click.option(
+    "--keystore",
+    metavar="KIND",
+    help="Where its keys live: file, keyring, or the pkcs11: URI of a token.  [default: file]",
+)
 @passphrase_option
 @output_options
-def init(name: str | None, suite: str, passphrase_file: Path | None, mode: Mode) -> None:
+def init(
+    name: str | None, suite: str, keystore: str | None, passphrase_file: Path | None, mode: Mode
+) -> None:
     """Make this machine a station: an identity, and an encrypted keystore.
 
     The passphrase protects the secret keys. Nobody can recover it, and without it nobody
-    can open what is sent to this station.
+    can open what is sent to this station. With the keyring of the system, or a hardware
+    token, there is none.
     """
     from medshare.commands import station_views
     from medshare.config import load_settings
@@ -49,15 +59,13 @@ def init(name: str | None, suite: str, passphrase_file: Path | None, mode: Mode)
     settings = load_settings()
     require_no_station(settings.home)
     called = (name or platform.node() or "station").strip()
-    station = choose_passphrase(
+    station = make_with(
         settings,
-        lambda passphrase: Station.create(
-            settings.home,
-            name=called,
-            passphrase=passphrase.value,
-            now=int(time.time()),
-            suite=suite,
+        keystore or settings.keystore,
+        lambda backend: Station.create_with(
+            backend, settings.home, name=called, now=int(time.time())
         ),
+        suite=suite,
         file=passphrase_file,
     )
     with choose(mode) as out:

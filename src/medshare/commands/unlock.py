@@ -10,14 +10,27 @@ from typing import Final, TypeVar
 import click
 
 from medshare.config import Settings
-from medshare.errors import PassphraseError
+from medshare.errors import FormatError, PassphraseError, UsageError
 from medshare.keys.attempts import seconds_to_wait
-from medshare.keys.base import KeyStore
-from medshare.keys.passphrase import Ask, Passphrase, existing_passphrase, new_passphrase, remember
+from medshare.keys.base import Backend, KeyStore
+from medshare.keys.file import FileBackend
+from medshare.keys.os_keyring import KeyringBackend
+from medshare.keys.passphrase import (
+    PROMPT,
+    Ask,
+    Passphrase,
+    existing_passphrase,
+    new_passphrase,
+    remember,
+)
+from medshare.keys.pkcs11 import TokenBackend
+from medshare.keys.pkcs11_uri import Pkcs11Uri, parse_uri, require_no_module, require_token
 from medshare.station import Identity, Station
+from medshare.station.identity import identity_of
 
 Opened = TypeVar("Opened")
 
+_PIN: Final = "PIN of the token: "
 TRIES: Final = 3
 """How often a person at a terminal may type a passphrase before the command gives up."""
 
@@ -25,7 +38,7 @@ passphrase_option = click.option(
     "--passphrase-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Read the passphrase from FILE, which only you may read.",
+    help="Read the passphrase, or the PIN of a token, from FILE, which only you may read.",
 )
 
 
@@ -36,30 +49,97 @@ def terminal() -> Ask | None:
 
 def unlock_identity(station: Station, settings: Settings, *, file: Path | None) -> Identity:
     """Return the secret half of *station*; *file* is what `--passphrase-file` names."""
-    return _unlock(settings, station.unlock, file)
+    return identity_of(station.card, unlock_keystore(station, settings, file=file))
 
 
-def unlock_keystore(station: Station, settings: Settings, *, file: Path | None) -> KeyStore:
-    """Return the keystore of *station*; *file* is what `--passphrase-file` names."""
-    return _unlock(settings, station.keystore, file)
+def unlock_keystore(
+    station: Station, settings: Settings, *, file: Path | None, force_last_try: bool = False
+) -> KeyStore:
+    """Return the keystore of *station*; *file* is what `--passphrase-file` names.
+
+    *force_last_try* lets a token lock itself when the PIN is wrong once more.
+    """
+    if station.backend == "keyring":
+        return station.keystore_with(KeyringBackend())
+    if station.backend == "pkcs11":
+        return _unlock(
+            settings,
+            lambda pin: station.keystore_with(
+                TokenBackend(settings.pkcs11_module, pin, force_last_try=force_last_try)
+            ),
+            file,
+            prompt=_PIN,
+        )
+    return _unlock(settings, station.keystore, file, prompt=PROMPT)
 
 
-def _unlock(settings: Settings, open_with: Callable[[bytes], Opened], file: Path | None) -> Opened:
-    """Open with the passphrase; whoever types it may try again, after a growing pause."""
+def _unlock(
+    settings: Settings,
+    open_with: Callable[[bytes], Opened],
+    file: Path | None,
+    *,
+    prompt: str,
+) -> Opened:
+    """Open with passphrase or PIN; whoever types it may try again, after a growing pause."""
     sources = settings.passphrase_sources(file=file, ask=terminal())
     for attempt in range(1, TRIES + 1):
-        passphrase = existing_passphrase(sources)
+        passphrase = existing_passphrase(sources, prompt=prompt)
         try:
             opened = open_with(passphrase.value)
         except PassphraseError as error:
             if not passphrase.typed or attempt == TRIES:
                 raise
-            click.echo(f"medshare: {error.message}", err=True)
+            _say(error)
             time.sleep(seconds_to_wait(attempt))
         else:
             remember(sources, passphrase)
             return opened
     raise PassphraseError("the keystore does not open")
+
+
+def _say(error: PassphraseError) -> None:
+    """Say that it was wrong; of a PIN also how few tries are left."""
+    tries = f"; {error.hint}" if error.code == "key.pin" else ""
+    click.echo(f"medshare: {error.message}{tries}", err=True)
+
+
+def make_with(
+    settings: Settings,
+    keystore: str,
+    make: Callable[[Backend], Opened],
+    *,
+    suite: str,
+    file: Path | None,
+) -> Opened:
+    """Return what *make* makes with a keystore of the kind, or in the token, that was named.
+
+    Raises UsageError when *keystore* is none, or cannot have the keys of *suite*.
+    """
+    if keystore == "keyring":
+        return make(KeyringBackend(suite))
+    if keystore == "file":
+        return choose_passphrase(
+            settings, lambda passphrase: make(FileBackend(passphrase.value, suite)), file=file
+        )
+    uri = _token_uri(keystore)
+    if suite != "intl":
+        raise UsageError(f"a token holds keys of suite 'intl', not of '{suite}'")
+    return _unlock(
+        settings,
+        lambda pin: make(TokenBackend(settings.pkcs11_module, pin, uri)),
+        file,
+        prompt=_PIN,
+    )
+
+
+def _token_uri(text: str) -> Pkcs11Uri:
+    """Return the token that *text* names; a module in it is refused, as it was not configured."""
+    try:
+        return require_no_module(require_token(parse_uri(text)))
+    except FormatError as error:
+        raise UsageError(
+            error.message, hint="a keystore is file, keyring, or a URI: pkcs11:token=medshare"
+        ) from error
 
 
 def choose_passphrase(
