@@ -30,6 +30,8 @@ from medshare.transfer import Patience
 from medshare.transport.base import Transport
 
 SEAL_ROUNDS: Final = 3
+SEAL_PAUSE: Final = 0.2
+"""Seconds before a seal is asked for again that was said to be there, and was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +103,7 @@ class Receiving:
         into = self._in
         if "placed" in into.history.milestones:
             self._plan()
-            seal = self._fetch_seal()
+            seal = self._fetch_seal_again()
         else:
             seal = self._receive_files()
         files = self._received_files()
@@ -127,7 +129,7 @@ class Receiving:
             self._forget_lost(prepared)
             self._plan()
             if prepared.placing:
-                seal = self._fetch_seal()
+                seal = self._fetch_seal_again()
             else:
                 seal = self._fetch_all(part)
                 self._fetching.sync(part)
@@ -181,11 +183,7 @@ class Receiving:
         for _ in range(SEAL_ROUNDS):
             self._fetching.run(part, hashing, workers=self._options.workers)
             seal = self._fetch_seal()
-            unsealed = [
-                index
-                for index, done in self._in.history.chunks.items()
-                if seal.chunks[index] != done.digest
-            ]
+            unsealed = self._unsealed(seal)
             if not unsealed:
                 hashing.finish()
                 return seal
@@ -193,6 +191,18 @@ class Receiving:
             hashing = FileHashing(self._in, part)
         names = self._fetching.names(unsealed)
         raise IntegrityError(f"the far side keeps serving chunks that were not sealed: {names}")
+
+    def _unsealed(self, seal: Seal) -> list[int]:
+        """Return the chunks that are here and are not those that *seal* names."""
+        chunks = self._in.history.chunks
+        return [index for index, done in chunks.items() if seal.chunks[index] != done.digest]
+
+    def _fetch_seal_again(self) -> Seal:
+        """Return the seal of what an earlier run has verified; no other one will do."""
+        seal = self._fetch_seal()
+        if self._unsealed(seal):
+            raise IntegrityError("the far side serves another seal than the one received before")
+        return seal
 
     def _fetch_seal(self) -> Seal:
         """Return the verified seal; wait for it as long as was asked."""
@@ -211,7 +221,9 @@ class Receiving:
                     ) from None
             ask = partial(self._transport.stored, self._in.parcel)
             stored = self._line.retrying("asking", ask)
-            if not stored.sealed:
+            if stored.sealed:
+                self._line.pause(SEAL_PAUSE)
+            else:
                 news = partial(
                     self._transport.wait_for_news,
                     self._in.parcel,

@@ -6,6 +6,7 @@ made when every chunk is confirmed; delivery is a recipient's verified receipt.
 
 import threading
 import time
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from medshare.digest import Digest
 from medshare.disk.atomic import read_file, write_file
 from medshare.disk.sources import SourceReader, Sources
 from medshare.envelope import ChunkRecord, ChunkVerifier
-from medshare.errors import IntegrityError, RelayRefusedError, SignatureError
+from medshare.errors import IntegrityError, RelayRefusedError, SignatureError, TransferError
 from medshare.ids import ParcelId, StationId
 from medshare.packing import ChunkPacker, ChunkSealer, PackedChunk
 from medshare.receipt import Receipt
@@ -34,6 +35,8 @@ from medshare.transport.base import Stored, Transport
 MOST_WORKERS: Final = 12
 NEWS_SECONDS: Final = 20.0
 SEAL_TRIES: Final = 3
+MOST_RESENT: Final = 8
+"""How often one chunk is sent again on request, so that nobody can keep a line busy for ever."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ class Sending:
         self._throttle = Throttle(options.limit_rate)
         self._digests: dict[int, Digest] = {}
         self._pieces = {i: done.pieces for i, done in outgoing.history.chunks.items()}
+        self._resent = Counter[int]()
         self._seal = self._earlier_seal()
         self._work = WorkList(outgoing.layout.chunk_count)
 
@@ -136,6 +140,8 @@ class Sending:
         return adopted
 
     def _is_ours(self, record: ChunkRecord, verifier: ChunkVerifier) -> bool:
+        if record.index >= self._out.layout.chunk_count:
+            return False
         if self._seal is not None:
             return self._seal.chunks[record.index] == record.digest
         known = self._out.history.chunks.get(record.index)
@@ -293,8 +299,7 @@ class Sending:
                 if recipient in stored.receipts and recipient not in receipts:
                     receipts[recipient] = self._fetch_receipt(recipient)
             if stored.wanted:
-                self._adopt(stored)
-                self._upload()
+                self._send_again(stored)
             waited = time.monotonic() - begun
             left = (self._options.wait or 0.0) - waited
             if len(receipts) == len(out.recipients) or left <= 0:
@@ -304,6 +309,17 @@ class Sending:
                 self._transport.wait_for_news, out.parcel, stored, seconds=min(left, NEWS_SECONDS)
             )
             stored = self._line.retrying("waiting for the receipt", news)
+
+    def _send_again(self, stored: Stored) -> None:
+        """Send what is wanted; raise TransferError when one chunk is wanted without end."""
+        self._resent.update(stored.wanted)
+        if max(self._resent.values()) > MOST_RESENT:
+            raise TransferError(
+                f"one chunk was asked for more than {MOST_RESENT} times: it does not stay whole",
+                hint="send by another way, or run the same command again later",
+            )
+        self._adopt(stored)
+        self._upload()
 
     def _fetch_receipt(self, recipient: StationId) -> Receipt:
         out = self._out

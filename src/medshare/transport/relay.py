@@ -43,6 +43,8 @@ CONNECT_SECONDS: Final = 15.0
 STALL_SECONDS: Final = 60.0
 """Without an octet in either direction, after which a request has failed."""
 CONNECTIONS: Final = 16
+LEAST_PAUSE: Final = 0.05
+"""Seconds between two looks at the state of a parcel."""
 MAX_INBOX_PAGES: Final = 256
 _AUTHORITY: Final = re.compile(rb"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
@@ -146,8 +148,7 @@ class RelayTransport:
         if cached is None or cached.stored != known:
             cached = self._look(parcel, wait=0)
         while cached.stored == known and (left := end - time.monotonic()) > 0:
-            if left < 1:
-                time.sleep(left)
+            time.sleep(min(left, max(left if left < 1 else 0.0, cached.rest())))
             cached = self._look(parcel, wait=min(routes.MAX_WAIT, math.floor(left)))
         return cached.stored
 
@@ -338,6 +339,11 @@ class _Known:
     def __init__(self, tag: str, stored: Stored) -> None:
         self.tag = tag
         self.stored = stored
+        self._looked = time.monotonic()
+
+    def rest(self) -> float:
+        """Return the seconds to wait before asking again, of a relay that never lets one wait."""
+        return max(0.0, self._looked + LEAST_PAUSE - time.monotonic())
 
     @classmethod
     def after(cls, before: "_Known | None", state: bodies.State) -> "_Known":
