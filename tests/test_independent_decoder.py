@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medshare.codecs import Effort
-from tests import independent_decoder
+from tests import independent_keys
 from tests.builder import Parcel, make_identity, make_parcel, octets, write_folder
 from tests.independent_decoder import content, paths
 from tests.independent_values import RefusedError
@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 VECTORS = {vector.name: vector for vector in all_vectors() if vector.kind == "parcel"}
 KEYS = json.loads(STATIONS.read_text(encoding="utf-8"))
 LISTED = json.loads(PATHS.read_text(encoding="utf-8"))
-KEM = independent_decoder.KEM
+KEM = independent_keys.KEM
 ALLOWED = {"blake3", "cbor2", "cryptography", "gmalglib", "numpy", "zstandard", "tests"}
 
 
