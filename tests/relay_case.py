@@ -17,10 +17,12 @@ from medshare.relay.app import RelayApp
 from medshare.relay.service import Service, opened
 from medshare.relay.settings import Limits
 from medshare.seal import parse_seal
-from medshare.suites.base import Signer
+from medshare.suites.base import PublicKey, Signer
 from medshare.suites.intl import INTL
+from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, opener_from_seed
 from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
 from medshare.trust.card import Generation, issue
+from medshare.trust.revocation import Revocation
 from medshare.wire.problems import Problem, decode_problem
 from medshare.wire.routes import Target, chunk_name
 from tests.builder import CREATED, Identity, octets
@@ -32,7 +34,13 @@ NOW = 1_760_000_000
 _nonces = itertools.count()
 
 
-def rotated(identity: Identity, label: str = "") -> Identity:
+def kem_key(identity: Identity, number: int) -> PublicKey:
+    """Return a key to seal to, for generation *number* of *identity*."""
+    seed = octets(f"{identity.name} {number} kem", HYBRID_SEED_SIZE)
+    return opener_from_seed(HYBRID, seed).public
+
+
+def rotated(identity: Identity, label: str = "", *, revoked: Revocation | None = None) -> Identity:
     """Return *identity* with a further generation of keys; each *label* makes other ones."""
     number = len(identity.card.generations)
     signers = (
@@ -46,7 +54,8 @@ def rotated(identity: Identity, label: str = "") -> Identity:
         suite=INTL.name,
         created=CREATED + number,
         sign_keys=tuple(one.public for one in signers),
-        kem_keys=identity.card.current.kem_keys,
+        kem_keys=(kem_key(identity, number),) if revoked else identity.card.current.kem_keys,
+        revoked=revoked,
     )
     card = issue(generation, signers, before=identity.card, old=identity.signers)
     return replace(identity, card=card, signers=signers)

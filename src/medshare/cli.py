@@ -33,6 +33,7 @@ EXIT_CODES: Final[dict[type[MedshareError], int]] = {
     errors.AuthenticityError: 3,
     errors.SignatureError: 3,
     errors.UntrustedSignerError: 4,
+    errors.RevokedError: 4,
     errors.KeyUnavailableError: 4,
     errors.NoIdentityMatchError: 4,
     errors.PassphraseError: 4,

@@ -12,6 +12,7 @@
     ├── AuthenticityError            not from whom it claims
     │   ├── SignatureError           a signature is missing or does not verify
     │   └── UntrustedSignerError     well signed, by somebody nobody here trusts
+    │       └── RevokedError         with keys, or by a station, that was trusted once
     ├── KeyUnavailableError          the secret that would be needed is not here
     │   ├── NoIdentityMatchError     the parcel is addressed to somebody else
     │   ├── PassphraseError          the keystore does not open with this passphrase or PIN
@@ -110,6 +111,12 @@ class UntrustedSignerError(AuthenticityError):
     """Signed by an identity that is not among the trusted cards."""
 
     code = "authenticity.untrusted"
+
+
+class RevokedError(UntrustedSignerError):
+    """Signed with keys that were revoked, or by a station that is no longer trusted."""
+
+    code = "authenticity.revoked"
 
 
 class KeyUnavailableError(MedshareError):

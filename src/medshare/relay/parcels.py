@@ -180,10 +180,11 @@ class Parcels:
             raise RelayRefusedError(
                 "the parcel has more chunks than this relay takes", code=problems.TOO_LARGE
             )
+        revoked = asker.card.revocation_of(envelope.sender_keys) is not None
         with self.lock(parcel):
-            return self._announce(envelope, data)
+            return self._announce(envelope, data, revoked=revoked)
 
-    def _announce(self, envelope: Envelope, data: bytes) -> bool:
+    def _announce(self, envelope: Envelope, data: bytes, *, revoked: bool) -> bool:
         with self.database.reading() as view:
             row = view.parcel(envelope.parcel)
             waiting = view.open_parcels(envelope.sender)
@@ -191,6 +192,8 @@ class Parcels:
             _require_same(row, envelope)
             self._write_envelope(envelope, data)  # heals a damaged copy
             return row.manifest
+        if revoked:
+            raise AccessDeniedError("the envelope is signed with keys that its sender has revoked")
         if waiting >= self._limits.open_parcels:
             raise RelayRefusedError(
                 "this sender has too many unfinished parcels here", code=problems.QUOTA

@@ -19,7 +19,7 @@ from medshare.disk.atomic import read_file, write_file
 from medshare.disk.boot import boot_id
 from medshare.disk.journal_file import JournalFile
 from medshare.envelope import MAX_ENVELOPE_SIZE, MAX_SEALED_MANIFEST, Envelope, parse_envelope
-from medshare.errors import IntegrityError, UntrustedSignerError, UsageError
+from medshare.errors import IntegrityError, RevokedError, UntrustedSignerError, UsageError
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.resume import Accepted, History, Record, replay
@@ -64,8 +64,12 @@ class Incoming:
         self.journal.append(record.encode(), sync=sync)
 
 
-def sender_of(envelope: Envelope, station: Station) -> Contact:
-    """Return the trusted contact who signed *envelope*; raise UntrustedSignerError otherwise."""
+def sender_of(envelope: Envelope, station: Station, *, kept: bool = False) -> Contact:
+    """Return the trusted contact who signed *envelope*.
+
+    *kept* says that this station accepted it earlier.  Raises UntrustedSignerError, and of
+    that kind RevokedError when the contact or the keys were revoked.
+    """
     if envelope.sender == station.id:
         contact: Contact | None = Contact("this station", station.id, station.card, 0)
     else:
@@ -80,7 +84,19 @@ def sender_of(envelope: Envelope, station: Station) -> Contact:
             f"the parcel is signed with keys that the card of {contact.name} does not have",
             hint="import their current card, after comparing its fingerprint",
         )
+    _require_not_revoked(contact, envelope, kept=kept)
     return contact
+
+
+def _require_not_revoked(contact: Contact, envelope: Envelope, *, kept: bool) -> None:
+    contact.require_trusted()
+    revocation = contact.card.revocation_of(envelope.sender_keys)
+    if revocation is None or revocation.excuses(made=envelope.created, known_before=kept):
+        return
+    raise RevokedError(
+        f"the parcel is signed with keys that {contact.name} has revoked",
+        hint="whoever has these keys can state any date: ask for it again, signed with the new",
+    )
 
 
 def open_parcel(
@@ -99,12 +115,13 @@ def open_parcel(
     """
     folder = station.home / "inbox" / parcel.hex()
     envelope_octets = _kept(folder / "envelope", MAX_ENVELOPE_SIZE)
+    kept = envelope_octets is not None
     if envelope_octets is None:
         envelope_octets = transport.get_envelope(parcel)
     envelope = parse_envelope(envelope_octets)
     if envelope.parcel != parcel:
         raise IntegrityError("the far side answered with the envelope of another parcel")
-    sender = sender_of(envelope, station)
+    sender = sender_of(envelope, station, kept=kept)
     require_acceptable(envelope, station.card, suites, mixed=mixed)
     key = parcel_key(envelope, folder, identity)
     manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)

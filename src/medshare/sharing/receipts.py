@@ -14,6 +14,7 @@ from medshare.errors import (
     DigestMismatchError,
     IntegrityError,
     NotFoundError,
+    RevokedError,
     UntrustedSignerError,
 )
 from medshare.ids import ParcelId, StationId
@@ -81,11 +82,11 @@ def receipts_for_folder(station: Station, folder: Path) -> tuple[Receipt, ...]:
     return tuple(found)
 
 
-def require_known_signer(receipt: Receipt, station: Station) -> str:
-    """Return the local name of the receipt's signer.
+def require_known_signer(receipt: Receipt, station: Station, *, kept: bool = True) -> str:
+    """Return the local name of the receipt's signer; *kept* says that it was here before.
 
     Raises UntrustedSignerError unless the signature keys are those of this station or of
-    a trusted contact.
+    a trusted contact, and RevokedError when they were revoked.
     """
     if receipt.recipient == station.id:
         card, name = station.card, "this station"
@@ -101,6 +102,9 @@ def require_known_signer(receipt: Receipt, station: Station) -> str:
             f"the receipt is signed with keys that the card of {name} does not have",
             hint="import their current card, after comparing its fingerprint",
         )
+    revocation = card.revocation_of(receipt.recipient_keys)
+    if revocation is not None and not revocation.excuses(made=receipt.received, known_before=kept):
+        raise RevokedError(f"the receipt is signed with keys that {name} has revoked")
     return name
 
 
@@ -132,7 +136,7 @@ def accept_receipt(sealed: bytes, recipient: StationId, sent: Sent, *, station: 
     receipt = parse_receipt(octets)
     if receipt.recipient != recipient or receipt.sender != sent.envelope.sender:
         raise AuthenticityError("the receipt was made by, or for, somebody else")
-    require_known_signer(receipt, station)
+    require_known_signer(receipt, station, kept=False)
     if receipt.parcel != sent.envelope.parcel or receipt.seal != sent.seal.digest:
         raise IntegrityError("the receipt is for another parcel")
     _require_same_files(receipt, sent.manifest)

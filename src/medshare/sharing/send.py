@@ -45,12 +45,15 @@ def send(
     Raises:
         SourceChangedError: a file kept changing while it was read.
         RelayUnavailableError: nothing moved for `options.give_up_after` seconds; run again.
+        RevokedError: one of *to* is not trusted any more.
         PolicyError: no suite that is allowed serves the sender and all recipients.
         StorageError, TransferError, UsageError: see `medshare.errors`.
     """
     options = options or SendOptions()
     if not to:
         raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
+    for one in to:
+        one.require_trusted()
     stations = [one.station for one in to]
     request = request_of(paths, stations, transport.route, options=options, station=station)
     restarts = 0

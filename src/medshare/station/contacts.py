@@ -5,7 +5,7 @@ One file each, named by the station's id.  A card is verified again whenever it 
 
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Final
@@ -16,6 +16,7 @@ from medshare.disk.atomic import read_file, storage_errors, write_file
 from medshare.errors import (
     AuthenticityError,
     FormatError,
+    RevokedError,
     StorageError,
     UntrustedSignerError,
     UsageError,
@@ -26,7 +27,8 @@ from medshare.station.permissions import private_folder
 from medshare.trust.card import MAX_CARD_FILE, Card, parse_card
 from medshare.trust.petname import check_petname, close_matches, confusable, folded, slug
 
-VERSION: Final = 1
+VERSION: Final = 2
+"""Version 1 has no field `distrusted_at`; contacts without that mark are still written so."""
 MAX_CONTACT: Final = MAX_CARD_FILE + 4096
 _MAX_NAME: Final = 512
 _LOCK: Final = ".lock"
@@ -35,23 +37,34 @@ _WHAT: Final = "a contact"
 
 @dataclass(frozen=True, slots=True)
 class Contact:
-    """A trusted station; *name* was given here, *trusted_at* is in seconds since 1970 UTC."""
+    """A known station; *name* was given here, times are in seconds since 1970 UTC."""
 
     name: str
     station: StationId
     card: Card
     trusted_at: int
+    distrusted_at: int = 0
+    """Since when somebody here trusts it no longer; 0 while it is trusted."""
 
     def encode(self) -> bytes:
         """Return the octets of the contact's file."""
-        return canonical.encode(
-            {
-                "card": self.card.encoded,
-                "name": self.name,
-                "trusted_at": self.trusted_at,
-                "version": VERSION,
-            }
-        )
+        fields: dict[str, canonical.Value] = {
+            "card": self.card.encoded,
+            "name": self.name,
+            "trusted_at": self.trusted_at,
+            "version": VERSION if self.distrusted_at else 1,
+        }
+        if self.distrusted_at:
+            fields["distrusted_at"] = self.distrusted_at
+        return canonical.encode(fields)
+
+    def require_trusted(self) -> None:
+        """Raise RevokedError when somebody here has decided to trust it no longer."""
+        if self.distrusted_at:
+            raise RevokedError(
+                f"{self.name} is not trusted here any more",
+                hint="medshare card show tells since when; to trust it again: medshare card trust",
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +75,14 @@ class _Entry:
     station: StationId
     card: bytes
     trusted_at: int
+    distrusted_at: int
 
     def verified(self) -> Contact:
         """Return the contact once its card is verified, and is the card of this station."""
         card = _verified(self.card)
         if card.station != self.station:
             raise AuthenticityError("a contact holds the card of another station")
-        return Contact(self.name, self.station, card, self.trusted_at)
+        return Contact(self.name, self.station, card, self.trusted_at, self.distrusted_at)
 
 
 @lru_cache(maxsize=256)
@@ -106,8 +120,23 @@ class Contacts:
             require_continues(card, known.card)
         given = name or (known.name if known else slug(card.name, card.station))
         trusted_at = known.trusted_at if known else now
-        contact = Contact(check_petname(given), card.station, card, trusted_at)
+        distrusted_at = known.distrusted_at if known else 0
+        contact = Contact(check_petname(given), card.station, card, trusted_at, distrusted_at)
         self._require_free(contact)
+        return contact
+
+    def distrust(self, name: str, *, now: int) -> Contact:
+        """Let the contact called *name* be trusted no longer: nothing goes to it or is taken."""
+        return self._mark(name, distrusted_at=max(now, 1))
+
+    def trust_again(self, name: str) -> Contact:
+        """Take back what `distrust` did."""
+        return self._mark(name, distrusted_at=0)
+
+    def _mark(self, name: str, *, distrusted_at: int) -> Contact:
+        with exclusive(self._folder / _LOCK, wait=True, what="the contacts are in use"):
+            contact = replace(self.named(name), distrusted_at=distrusted_at)
+            write_file(self._path(contact.station), contact.encode(), what=_WHAT)
         return contact
 
     def named(self, name: str) -> Contact:
@@ -204,22 +233,37 @@ def require_continues(card: Card, known: Card) -> None:
             "this card is older than the one that is trusted here",
             hint="ask for the current one: medshare card export",
         )
+    if _leaves_at_revoked(card, known):
+        raise RevokedError(
+            "this card is signed with keys that its station has revoked: it is forged",
+            hint="tell its owner, by telephone, and do not use it",
+        )
     raise AuthenticityError(
         "this card does not continue the one that is trusted here: it may be forged",
         hint="ask its owner, by telephone, before doing anything else",
     )
 
 
+def _leaves_at_revoked(card: Card, known: Card) -> bool:
+    """Tell whether the last generation that *card* shares with *known* is revoked in *known*."""
+    pairs = zip(card.generations, known.generations, strict=False)
+    shared = [ours for theirs, ours in pairs if theirs == ours]
+    return bool(shared) and known.revocation_of(shared[-1].sign_keys) is not None
+
+
 def _parse(octets: bytes, station: StationId) -> _Entry:
     fields = Fields(canonical.decode(octets, limit=MAX_CONTACT, what=_WHAT, items=16), what=_WHAT)
-    fields.uint("version", minimum=VERSION, maximum=VERSION)
+    version = fields.uint("version", minimum=1, maximum=VERSION)
     entry = _Entry(
         name=fields.text("name", maximum=_MAX_NAME),
         station=station,
         card=fields.octets("card", maximum=MAX_CARD_FILE),
         trusted_at=fields.time("trusted_at"),
+        distrusted_at=fields.time("distrusted_at") if version == VERSION else 0,
     )
     fields.finish()
+    if version == VERSION and not entry.distrusted_at:
+        raise FormatError("a contact has a mark that says nothing")
     if unicodedata.normalize("NFC", entry.name) != entry.name:
         raise FormatError("the name of a contact is not in its normal form")
     return entry

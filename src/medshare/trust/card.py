@@ -7,19 +7,20 @@ key rotation without meeting again.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from medshare import canonical, signed
 from medshare.canonical import Fields
-from medshare.errors import AuthenticityError, FormatError, LimitError
+from medshare.errors import AuthenticityError, FormatError, LimitError, RevokedError
 from medshare.ids import STATION_ID_SIZE, StationId
 from medshare.manifest import check_label
 from medshare.suites import suite_named
 from medshare.suites.base import PublicKey, Signer, Suite
 from medshare.suites.kem import check_public
 from medshare.suites.signatures import require_identity_set
+from medshare.trust.revocation import EXTENSION, Revocation, parse_revocation
 
 LABEL: Final = "medshare/1 card"
 FILE_LABEL: Final = "medshare/1 cards"
@@ -45,6 +46,8 @@ class Generation:
     created: int
     sign_keys: tuple[PublicKey, ...]
     kem_keys: tuple[PublicKey, ...]
+    revoked: Revocation | None = None
+    """Which earlier generations this one revokes."""
 
     def body(self) -> bytes:
         """Return the octets that are signed."""
@@ -52,7 +55,7 @@ class Generation:
             {
                 "created": self.created,
                 "critical": {},
-                "extra": {},
+                "extra": {} if self.revoked is None else {EXTENSION: self.revoked.to_value()},
                 "generation": self.number,
                 "kem_keys": signed.keys_to_value(self.kem_keys),
                 "name": self.name,
@@ -100,6 +103,19 @@ class Card:
     def knows_signing_keys(self, keys: Sequence[PublicKey]) -> bool:
         """Tell whether *keys* are the signature keys of any generation."""
         return any(generation.sign_keys == tuple(keys) for generation in self.generations)
+
+    def revocation_of(self, keys: Sequence[PublicKey]) -> Revocation | None:
+        """Return the revocation of the generation with these signature *keys*, if it is revoked.
+
+        Of several it is the one that begins first.
+        """
+        numbers = [one.number for one in self.generations if one.sign_keys == tuple(keys)]
+        found = [
+            one.revoked
+            for one in self.generations
+            if one.revoked is not None and any(n <= one.revoked.through for n in numbers)
+        ]
+        return min(found, key=lambda revocation: revocation.since, default=None)
 
     def continues(self, older: "Card") -> bool:
         """Tell whether this card is *older*, or a later state of it."""
@@ -151,13 +167,14 @@ def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
     value = canonical.decode(outer.body, limit=MAX_CARD_SIZE, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
-    fields.mapping("extra")
+    number, created = fields.uint("generation", maximum=MAX_GENERATIONS), fields.time("created")
     generation = Generation(
         station=StationId(fields.octets("station", size=STATION_ID_SIZE)),
-        number=fields.uint("generation", maximum=MAX_GENERATIONS),
+        number=number,
         name=fields.text("name", maximum=MAX_NAME),
         suite=fields.text("suite", maximum=32),
-        created=fields.time("created"),
+        created=created,
+        revoked=_revocation(fields.mapping("extra"), number, created),
         sign_keys=signed.keys_from_value(fields.items("sign_keys", maximum=4), what=_WHAT),
         kem_keys=signed.keys_from_value(fields.items("kem_keys", maximum=4), what=_WHAT),
     )
@@ -165,9 +182,27 @@ def _next_generation(entry: bytes, before: Sequence[Generation]) -> Generation:
     check_label(generation.name)
     _require_known_keys(generation)
     _require_place(generation, before)
+    _require_fresh_keys(generation, before)
     old_keys = before[-1].sign_keys if before else ()
     outer.verify([*generation.sign_keys, *old_keys], what=_WHAT)
     return generation
+
+
+def _revocation(extra: Mapping[str, object], number: int, created: int) -> Revocation | None:
+    if EXTENSION not in extra:
+        return None
+    return parse_revocation(extra[EXTENSION], generation=number, created=created)
+
+
+def _require_fresh_keys(generation: Generation, before: Sequence[Generation]) -> None:
+    """Refuse a generation that goes back to keys which an earlier one, or it itself, revokes."""
+    through = max(
+        (one.revoked.through for one in [*before, generation] if one.revoked is not None),
+        default=-1,
+    )
+    revoked = {key for one in before[: through + 1] for key in (*one.sign_keys, *one.kem_keys)}
+    if revoked & {*generation.sign_keys, *generation.kem_keys}:
+        raise RevokedError("a card goes back to keys that it has revoked")
 
 
 def _require_known_keys(generation: Generation) -> None:
