@@ -110,7 +110,9 @@ class TokenKeyStore:
                 public,
                 generation.created,
                 generation.pending,
-                uri=self._record.key_uri(identity_name(purpose, number), "private"),
+                uri=self._record.key_uri(
+                    identity_name(self._record.store, purpose, number), "private"
+                ),
             )
             for number, generation in enumerate(self._record.generations)
             for purpose, public in generation.keys
@@ -159,18 +161,19 @@ class TokenKeyStore:
                 kek.label,
                 kek.algorithm,
                 kek.created,
-                uri=self._record.key_uri(kek_name(kek.label), "secret-key"),
+                uri=self._record.key_uri(kek_name(self._record.store, kek.label), "secret-key"),
             )
             for kek in self._record.keks
         )
 
     def make_kek(self, label: str, *, created: int) -> None:
         """Make a KEK called *label* in the token; nothing is made where there is one."""
-        name = kek_name(check_label(label))
+        check_label(label)
         with self._changing():
             if self._record.has_kek(label):
                 return
             record = self._record.with_kek(label, created=created)
+            name = kek_name(record.store, label)
             identity = key_id(record.store, name)
             self._token.run(
                 lambda token: objects.make_kek(token, name, identity),
@@ -183,7 +186,7 @@ class TokenKeyStore:
         with self._changing():
             if not self._record.has_kek(label):
                 return
-            identity = key_id(self._record.store, kek_name(label))
+            identity = self._kek_id(label)
             self._token.run(
                 lambda token: objects.destroy_kek(token, identity),
                 what="destroy a key-encryption key",
@@ -205,14 +208,15 @@ class TokenKeyStore:
         )
 
     def _id(self, purpose: Purpose, generation: int) -> bytes:
-        return key_id(self._record.store, identity_name(purpose, generation))
+        store = self._record.store
+        return key_id(store, identity_name(store, purpose, generation))
 
     def _kek_id(self, label: str) -> bytes:
         """Return the id of the KEK called *label*, also of one that another process has made."""
         if not self._record.has_kek(label):
             self._record = _read(self._path)
         self._record.kek(label)
-        return key_id(self._record.store, kek_name(label))
+        return key_id(self._record.store, kek_name(self._record.store, label))
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -274,7 +278,7 @@ class TokenOpener:
 def _make_identity(token: Connection, store: bytes, generation: int) -> Keys:
     """Make the keys of *generation*, in place of what an interrupted run made of them."""
     token.require_mechanisms(objects.IDENTITY_MECHANISMS)
-    signs, opens = (identity_name(purpose, generation) for purpose in Purpose)
+    signs, opens = (identity_name(store, purpose, generation) for purpose in Purpose)
     return (
         (
             Purpose.SIGN,

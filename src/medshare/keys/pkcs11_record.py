@@ -152,14 +152,14 @@ def key_id(store: bytes, name: str) -> bytes:
     return digest.value[:ID_SIZE]
 
 
-def identity_name(purpose: Purpose, generation: int) -> str:
-    """Return what an identity key is called in the token, as its CKA_LABEL says."""
-    return f"medshare {purpose} {generation}"
+def identity_name(store: bytes, purpose: Purpose, generation: int) -> str:
+    """Return what an identity key of the station *store* is called in the token (CKA_LABEL)."""
+    return f"medshare {store[:4].hex()} {purpose} {generation}"
 
 
-def kek_name(label: str) -> str:
-    """Return what the KEK with *label* is called in the token."""
-    return f"medshare kek {label}"
+def kek_name(store: bytes, label: str) -> str:
+    """Return what the KEK with *label* of the station *store* is called in the token."""
+    return f"medshare {store[:4].hex()} kek {label}"
 
 
 def _checksum(version: int, body: bytes) -> Digest:
