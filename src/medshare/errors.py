@@ -17,6 +17,7 @@
     │   ├── NoIdentityMatchError     the parcel is addressed to somebody else
     │   ├── PassphraseError          the keystore does not open with this passphrase or PIN
     │   └── TokenError               the hardware token is missing, locked, full or fails
+    ├── AuditError                   the record was changed, cut or forked
     ├── AccessDeniedError            known, but not permitted
     ├── TransferError                did not arrive
     │   ├── RelayUnavailableError    the relay is down, slow or unreachable (retryable)
@@ -141,6 +142,12 @@ class TokenError(KeyUnavailableError):
     """The hardware token that holds the keys is missing, locked or full, or it fails."""
 
     code = "key.token"
+
+
+class AuditError(MedshareError):
+    """The record does not verify: something in it was changed, cut, moved or forked."""
+
+    code = "audit"
 
 
 class AccessDeniedError(MedshareError):
