@@ -26,7 +26,6 @@ from medshare.keys.passphrase import (
 from medshare.keys.pkcs11 import TokenBackend
 from medshare.keys.pkcs11_uri import Pkcs11Uri, parse_uri, require_no_module, require_token
 from medshare.station import Identity, Station
-from medshare.station.identity import identity_of
 
 Opened = TypeVar("Opened")
 
@@ -49,7 +48,7 @@ def terminal() -> Ask | None:
 
 def unlock_identity(station: Station, settings: Settings, *, file: Path | None) -> Identity:
     """Return the secret half of *station*; *file* is what `--passphrase-file` names."""
-    return identity_of(station.card, unlock_keystore(station, settings, file=file))
+    return station.identity(unlock_keystore(station, settings, file=file))
 
 
 def unlock_keystore(

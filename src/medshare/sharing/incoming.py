@@ -5,7 +5,7 @@ Nothing of a parcel is believed before these checks, in this order:
 1. The envelope is well formed and its signatures verify under the keys it names.
 2. It is the envelope of the parcel that was asked for.
 3. Those keys are on the card of a trusted contact (or are this station's own).
-4. Its suite is one that this station takes.
+4. Policy allows its tier and its suite here.
 5. The parcel key opens from a stanza for this station and matches the commitment.
 6. The sealed manifest has the digest that the envelope names, and every path in it is
    allowed.
@@ -24,11 +24,11 @@ from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.resume import Accepted, History, Record, replay
 from medshare.sealing import ParcelKey, open_manifest
+from medshare.sharing.governed import require_allowed
 from medshare.sharing.receipts import OUTPUT_FILE
 from medshare.sharing.rotate import parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
-from medshare.trust.suite_choice import require_acceptable
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def open_parcel(
     if envelope.parcel != parcel:
         raise IntegrityError("the far side answered with the envelope of another parcel")
     sender = sender_of(envelope, station, kept=kept)
-    require_acceptable(envelope, station.card, suites, mixed=mixed)
+    require_allowed(envelope, station.policy, identity, suites=suites, mixed=mixed)
     key = parcel_key(envelope, folder, identity)
     manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)
     if manifest_octets is None:

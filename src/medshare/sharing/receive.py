@@ -82,7 +82,7 @@ def receive(
 
     Raises:
         UntrustedSignerError: the sender is not a trusted contact.
-        PolicyError: it is sealed in a suite that this station does not take.
+        PolicyError: its tier or suite is not allowed here.
         NoIdentityMatchError: the parcel is addressed to somebody else.
         IntegrityError: something is not what the sender sealed, and could not be had anew.
         IncompleteError: the sender has not finished; run again later.

@@ -10,6 +10,7 @@ from medshare.disk.sources import Sources
 from medshare.errors import SourceChangedError, UsageError
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore
+from medshare.sharing.governed import governed
 from medshare.sharing.outgoing import (
     Outgoing,
     Request,
@@ -46,10 +47,10 @@ def send(
         SourceChangedError: a file kept changing while it was read.
         RelayUnavailableError: nothing moved for `options.give_up_after` seconds; run again.
         RevokedError: one of *to* is not trusted any more.
-        PolicyError: no suite that is allowed serves the sender and all recipients.
+        PolicyError: the tier does not allow it, or no suite that is allowed serves all.
         StorageError, TransferError, UsageError: see `medshare.errors`.
     """
-    options = options or SendOptions()
+    options = governed(options or SendOptions(), station.policy, identity)
     if not to:
         raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
     for one in to:
