@@ -135,8 +135,7 @@ def wrap(public: bytes, secret: bytes, info: bytes) -> bytes:
         der = gmssl_pyx.sm2_encrypt(public, _sm3(WRAP_LABEL + info) + secret)
     except gmssl_pyx.GmsslInnerError as error:
         raise ValueError("not something to wrap") from error
-    parts = asn1.decode_der(_Ciphertext, der)
-    return parts.x.to_bytes(NUMBER_SIZE) + parts.y.to_bytes(NUMBER_SIZE) + parts.c3 + parts.c2
+    return from_der(der)
 
 
 def opener(secret: bytes) -> SoftwareOpener:
@@ -145,7 +144,7 @@ def opener(secret: bytes) -> SoftwareOpener:
 
     def unwrap(wrapped: bytes, info: bytes) -> bytes:
         try:
-            plain: bytes = gmssl_pyx.sm2_decrypt(private, _to_der(wrapped))
+            plain: bytes = gmssl_pyx.sm2_decrypt(private, to_der(wrapped))
         except gmssl_pyx.GmsslInnerError:
             raise IntegrityError("a wrapped key does not open") from None
         if plain[:DIGEST_SIZE] != _sm3(WRAP_LABEL + info):
@@ -155,7 +154,14 @@ def opener(secret: bytes) -> SoftwareOpener:
     return SoftwareOpener(PublicKey(NAME, public), unwrap)
 
 
-def _to_der(wrapped: bytes) -> bytes:
+def from_der(der: bytes) -> bytes:
+    """Return C1 ‖ C3 ‖ C2 of a ciphertext in the form of GB/T 35276."""
+    parts = asn1.decode_der(_Ciphertext, der)
+    return parts.x.to_bytes(NUMBER_SIZE) + parts.y.to_bytes(NUMBER_SIZE) + parts.c3 + parts.c2
+
+
+def to_der(wrapped: bytes) -> bytes:
+    """Return the ciphertext *wrapped*, C1 ‖ C3 ‖ C2, in the form of GB/T 35276."""
     x, y = (int.from_bytes(wrapped[at : at + NUMBER_SIZE]) for at in (0, NUMBER_SIZE))
     c3 = wrapped[PUBLIC_SIZE : PUBLIC_SIZE + DIGEST_SIZE]
     return asn1.encode_der(_Ciphertext(x=x, y=y, c3=c3, c2=wrapped[PUBLIC_SIZE + DIGEST_SIZE :]))
