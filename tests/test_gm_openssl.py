@@ -126,7 +126,8 @@ def test_both_make_the_same_digests_and_keys(openssl: Tool) -> None:
     assert openssl("dgst", "-sm3", "-binary", "message") == GM.digest(MESSAGE).value
     derived = openssl(
         "kdf", "-keylen", "32", "-binary", "-kdfopt", "digest:SM3",
-        "-kdfopt", f"hexkey:{octets('key').hex()}", "-kdfopt", f"hexinfo:{b'purpose'.hex()}", "HKDF",
+        "-kdfopt", f"hexkey:{octets('key').hex()}",
+        "-kdfopt", f"hexinfo:{b'purpose'.hex()}", "HKDF",
     )  # fmt: skip
     assert derived == GM.derive(octets("key"), info=b"purpose")
 
