@@ -206,11 +206,7 @@ def begin(
     Order: manifest, envelope, journal, and last the pointer that makes it findable.
     Raises PolicyError when no suite that is allowed serves all.
     """
-    manifest = Manifest(
-        tuple(FileEntry(e.path, e.size, max(e.modified_ns, 0)) for e in sources.entries()),
-        tuple(sources.folders),
-        options.note,
-    )
+    manifest = _manifest(sources, options.note)
     layout = Layout(manifest.sizes, _chunk_size(sum(manifest.sizes), options.chunk_size))
     cards = [one.card for one in to]
     suite = suite_named(choose_suite(identity.card, cards, options.suites, mixed=options.mixed))
@@ -232,6 +228,11 @@ def begin(
         folder, request.pointer, envelope, envelope_octets, manifest, sealed,
         layout, secrets.key, secrets.signer, journal, History(first),
     )  # fmt: skip
+
+
+def _manifest(sources: Sources, note: str) -> Manifest:
+    entries = (FileEntry(e.path, e.size, max(e.modified_ns, 0)) for e in sources.entries())
+    return Manifest(tuple(entries), tuple(sources.folders), note)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
