@@ -42,15 +42,10 @@ def choose_suite(
             return name
     if mixed and permitted:
         return permitted[0]
-    wanted = " or ".join(permitted) or "any that is known here"
-    without = ", ".join(
-        f"'{card.name}' ({' and '.join(suites_of(card))})"
-        for card in everybody
-        if not set(permitted) & set(suites_of(card))
-    )
+    have = ", ".join(f"'{card.name}' has {' and '.join(suites_of(card))}" for card in everybody)
+    wanted = " and ".join(sorted(permitted)) or "none that is known here"
     raise PolicyError(
-        f"no suite that is allowed serves all: {wanted} is allowed"
-        + (f", which is not that of {without}" if without else ", and they share none of these"),
+        f"no suite that is allowed serves all (allowed: {wanted}): {have}",
         hint="send to them apart, or allow what mixes the families: medshare send --suite NAME",
     )
 
