@@ -7,6 +7,7 @@ made when every chunk is confirmed; delivery is a recipient's verified receipt.
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
@@ -24,12 +25,12 @@ from medshare.packing import ChunkPacker, ChunkSealer, PackedChunk
 from medshare.receipt import Receipt
 from medshare.resume import ChunkDone, Reached
 from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
-from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Waiting
+from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Retrying, Waiting
 from medshare.sharing.outgoing import Outgoing, SendOptions
 from medshare.sharing.receipts import Sent, accept_receipt
 from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.station import Identity, Station
-from medshare.transfer import Patience, Throttle, WorkList
+from medshare.transfer import DamageReport, Patience, Throttle, WorkList
 from medshare.transport.base import Stored, Transport
 
 MOST_WORKERS: Final = 12
@@ -211,8 +212,23 @@ class Sending:
                 packed.sealed,
                 whole=(self._suite.hash_name, packed.whole_digest),
             )
-            crew.retrying(f"chunk {index}", put)
+            self._put(index, put, crew)
             self._confirm(index, packed)
+
+    def _put(self, index: int, put: Callable[[], None], crew: Crew) -> None:
+        """Store a chunk; one that arrives damaged is sent again, a few times."""
+        count = 0
+        while True:
+            try:
+                crew.retrying(f"chunk {index}", put)
+            except IntegrityError as error:
+                count += 1
+                if DamageReport.is_hopeless(count):
+                    raise
+                event = Retrying(self._out.parcel, f"chunk {index}", error.code, count, 0.0)
+                self._meter.tell(event)
+            else:
+                return
 
     def _pack(
         self, index: int, packer: ChunkPacker, reader: SourceReader, out: memoryview
