@@ -14,10 +14,13 @@ STORE: Final = 0
 ZSTD: Final = 1
 PLANES: Final = 2
 
-# Below this, neither a gate nor a raster is worth its overhead.
+# Below this no raster is worth its overhead.
 _SMALL: Final = 8 * 1024
-_GATE_PIECE: Final = 8 * 1024
-_GATE_PIECES: Final = 4
+# The gate: small pieces, many of them, because a chunk may hold files of several kinds.
+# A chunk that is soon compressed needs no gate.
+_UNGATED: Final = 512 * 1024
+_GATE_PIECE: Final = 2 * 1024
+_GATE_PIECES: Final = 16
 _LEAST_GAIN: Final = 0.985
 # What has become this much smaller is so regular that Zstandard might do still better, and
 # takes little time to try.
@@ -80,7 +83,7 @@ class Codec:
 
     def _seems_compressible(self, plain: memoryview) -> bool:
         """Judge by zstd -1 on a few pieces: 0.1 ms, against 24 ms to find out in full."""
-        if len(plain) <= _SMALL:
+        if len(plain) <= _UNGATED:
             return len(plain) > 0
         step = (len(plain) - _GATE_PIECE) // (_GATE_PIECES - 1)
         pieces = [plain[at * step : at * step + _GATE_PIECE] for at in range(_GATE_PIECES)]

@@ -28,7 +28,7 @@ _TAIL: Final = 1 << 17
 # both ways when the promise is close, when many rows are repeated, or when that takes no time.
 _HOPELESS: Final = 1.1
 _DOUBTFUL: Final = 0.8
-_SOON_DONE: Final = 1 << 18
+_SOON_DONE: Final = 1 << 20
 # Of a row, the samples that are compared with other rows, and how many rows are too few.
 _TELLING: Final = 8
 _FEW: Final = 32
@@ -56,7 +56,7 @@ class Encoder:
         rasters: list[Raster] = []
         frames: list[list[bytes]] = []
         runs: list[Run] = []
-        doubtful = len(plain) < _SOON_DONE
+        doubtful = len(plain) <= _SOON_DONE
         for finds in _groups(self._finds(plain, chunk), self._planes.max_samples):
             own = [Run(len(rasters), find.start, find.stop) for find in finds]
             samples = self._planes.gather(chunk, finds[0].form, own)
