@@ -5,12 +5,14 @@ import shutil
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medshare.chunk import SIGNATURE_SIZE
 from medshare.disk.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from medshare.errors import StorageError
+from medshare.relay.database import Change
 from medshare.relay.files import read_back
 from medshare.relay.folder import DATABASE
 from medshare.suites.intl import INTL
@@ -19,7 +21,7 @@ from medshare.wire.bodies import State, decode_state, state_query
 from medshare.wire.routes import Target, chunk_name
 from tests.builder import make_parcel, octets
 from tests.fault import Killed, killed_at
-from tests.relay_case import Case, Request, check_consistency, open_case, signed
+from tests.relay_case import NOW, Case, Request, check_consistency, open_case, signed
 from tests.suites.transport_suite import ALICE, BOB, flip
 
 PARCEL = make_parcel({"a": octets("crash", 1500)}, sender=ALICE, recipients=[BOB], label="crash")
@@ -179,24 +181,64 @@ def test_a_sealed_chunk_that_is_gone_is_wanted(tmp_path: Path) -> None:
         assert state(case).wanted == ()
 
 
+def test_another_chunk_does_not_slip_in_while_the_relay_is_down(tmp_path: Path) -> None:
+    """In the place of a sealed chunk that is wanted, a start takes in no other, though signed."""
+    data = tmp_path / "relay"
+    files = {"a": octets("other octets", 1500)}
+    other = make_parcel(files, sender=ALICE, recipients=[BOB], label="crash")
+    with open_case(data) as case:
+        live(case)
+    place = data / "parcels" / PARCEL.id.hex() / "chunks" / chunk_name(1)
+    place.unlink()
+    with open_case(data) as case:
+        assert state(case).wanted == (1,)
+    place.write_bytes(other.chunks[1])
+    with open_case(data) as case:
+        assert state(case).wanted == (1,)
+        assert not place.exists()
+    place.write_bytes(PARCEL.chunks[1])
+    with open_case(data) as case:
+        assert state(case).wanted == ()
+        check_consistency(case)
+
+
+def test_the_order_of_writes_is_the_promise(tmp_path: Path) -> None:
+    """A chunk is written, synced, renamed, its folder synced, and only then claimed."""
+    steps: list[str] = []
+
+    def noted(name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            steps.append(name)
+            return original(*args, **kwargs)
+
+        return call
+
+    with open_case(tmp_path / "relay") as case:
+        for request in requests()[2:4]:
+            case.ask(request)
+        with pytest.MonkeyPatch.context() as patch:
+            for name in ("writev", "fsync", "replace"):
+                patch.setattr(os, name, noted(name, getattr(os, name)))
+            patch.setattr(Change, "set_chunk", noted("claim", Change.set_chunk))
+            assert case.ask(requests()[4]).status == 204
+    assert steps == ["writev", "fsync", "replace", "fsync", "claim"]
+
+
 def test_a_state_from_before_a_lost_database_is_not_built_upon(tmp_path: Path) -> None:
     """Tags of another database are unknown, so that no difference to them can mislead."""
     data = tmp_path / "relay"
     with open_case(data) as case:
         live(case)
-        tag = state(case).tag
-    for path in data.glob(f"{DATABASE}*"):
-        path.unlink()
-    with open_case(data, now=case.now + 1) as case:
-        request = signed(
-            ALICE,
-            Target(routes.GET_STATE, PARCEL.id),
-            query=state_query(known=tag),
-            created=case.now,
-        )
-        told = decode_state(case.ask(request).body)
-        assert told.since == ""
-        assert len(told.chunks) == COUNT
+    tag = ""
+    for number in range(3):
+        for path in data.glob(f"{DATABASE}*"):
+            path.unlink()
+        with open_case(data, now=NOW + number) as case:
+            target = Target(routes.GET_STATE, PARCEL.id)
+            query = state_query(known=tag)
+            told = decode_state(case.ask(signed(ALICE, target, query=query)).body)
+        assert (told.since, len(told.chunks)) == ("", COUNT)
+        tag = told.tag
 
 
 def test_temporary_files_are_removed_at_the_start(tmp_path: Path) -> None:
