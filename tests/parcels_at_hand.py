@@ -9,9 +9,9 @@ from medshare.envelope import Envelope
 from medshare.keys.base import KeyStore
 from medshare.keys.sealed import KdfCost
 from medshare.sealing import ParcelKey
-from medshare.sharing.rotate import Rotation, parcel_key, rotate_identity
+from medshare.sharing.rotate import Rotation, rotate_identity
+from medshare.sharing.wrapped import parcel_key
 from medshare.station import Identity, Station
-from medshare.station.identity import identity_of
 from medshare.suites.base import SoftwareOpener, SoftwareSigner
 from tests import builder
 
@@ -64,7 +64,7 @@ class Case:
 
     def identity(self) -> Identity:
         """Return the identity, opened anew."""
-        return identity_of(Station.open(self.home).card, self.store())
+        return Station.open(self.home).identity(self.store())
 
     def rotate(self, folders: Sequence[Path] = (), *, dry_run: bool = False) -> Rotation:
         """Rotate, as another process would."""

@@ -9,7 +9,8 @@ import pytest
 
 from medshare.errors import KeyUnavailableError, NoIdentityMatchError, StorageError, UsageError
 from medshare.keys.base import newest_generation, pending_generation
-from medshare.sharing.rotate import REWRAP_FILE, parcel_key, rotate_identity
+from medshare.sharing.rotate import rotate_identity
+from medshare.sharing.wrapped import WRAP_FILE, parcel_key
 from medshare.station import Contacts, Station
 from tests import builder
 from tests.fault import Killed, count_changes, killed_at
@@ -59,28 +60,28 @@ def test_parcels_at_hand_open_with_the_new_key_alone(case: Case) -> None:
     rotation = case.rotate()
     assert (rotation.rewrapped, rotation.unchanged) == (3, 1)
     case.require_all_open(slice(0, 1))
-    assert not (case.foreign / REWRAP_FILE).exists()
+    assert not (case.foreign / WRAP_FILE).exists()
 
 
 def test_old_keys_still_open_old_parcels(case: Case) -> None:
-    """Where the file `rewrap` is lost, the kept old key opens the envelope's own stanza."""
+    """Where the file `wrap` is lost, the kept old key opens the envelope's own stanza."""
     case.rotate()
     for folder, _, _ in case.parcels:
-        (folder / REWRAP_FILE).unlink()
+        (folder / WRAP_FILE).unlink()
     case.require_all_open()
     with pytest.raises(NoIdentityMatchError):
         case.require_all_open(slice(0, 1))
 
 
 def test_nothing_that_is_sealed_is_touched(case: Case) -> None:
-    """No file of any parcel changes, in content or time; `rewrap` is all that is new."""
+    """No file of any parcel changes, in content or time; `wrap` is all that is new."""
     boxes = [case.home / "inbox", case.home / "outbox"]
     before = [octets_below(box) for box in boxes]
     case.rotate()
     after = [octets_below(box) for box in boxes]
     for old, new in zip(before, after, strict=True):
         assert {path: new[path] for path in old} == old
-        assert {path.name for path in new.keys() - old.keys()} == {REWRAP_FILE}
+        assert {path.name for path in new.keys() - old.keys()} == {WRAP_FILE}
 
 
 def test_a_second_rotation_wraps_anew(case: Case) -> None:
@@ -196,7 +197,7 @@ def test_a_full_disk_stops_a_rotation_that_goes_on_later(
     rename = os.rename
 
     def full(source: str, target: str, **keywords: int) -> None:
-        if target == REWRAP_FILE:
+        if target == WRAP_FILE:
             raise OSError(28, "No space left on device")
         rename(source, target, **keywords)
 

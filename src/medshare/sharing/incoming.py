@@ -26,7 +26,7 @@ from medshare.resume import Accepted, History, Record, replay
 from medshare.sealing import ParcelKey, open_manifest
 from medshare.sharing.governed import require_allowed
 from medshare.sharing.receipts import OUTPUT_FILE
-from medshare.sharing.rotate import parcel_key
+from medshare.sharing.wrapped import keep_key, parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
 
@@ -135,7 +135,9 @@ def _kept(path: Path, limit: int) -> bytes | None:
     return read_file(path, limit=limit, what="the inbox") if path.exists() else None
 
 
-def accept(opened: OpenedEnvelope, *, station: Station, output: Path) -> Incoming:
+def accept(
+    opened: OpenedEnvelope, *, identity: Identity, station: Station, output: Path
+) -> Incoming:
     """Begin to receive into *output*, or go on with it; the inbox remembers which.
 
     Raises UsageError when this parcel is already being received into another folder, and
@@ -156,6 +158,7 @@ def accept(opened: OpenedEnvelope, *, station: Station, output: Path) -> Incomin
             write_file(folder / "envelope", opened.envelope_octets)
             write_file(folder / "manifest", opened.manifest_octets)
             write_file(folder / OUTPUT_FILE, str(output).encode())
+            keep_key(folder, opened.envelope, opened.key, identity)
             record = Accepted(str(output), opened.envelope.digest, boot_id())
             journal.append(record.encode(), sync=True)
             history.first = record

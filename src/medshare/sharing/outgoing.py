@@ -38,7 +38,7 @@ from medshare.sealing import (
     wrap_chunk_seed,
     wrap_parcel_key,
 )
-from medshare.sharing.rotate import parcel_key
+from medshare.sharing.wrapped import keep_key, parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.suites import suite_named
 from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Signer, Suite
@@ -203,7 +203,7 @@ def begin(
 ) -> Outgoing:
     """Make a new parcel for *sources*; nothing has moved yet, everything needed is on disk.
 
-    Order: manifest, envelope, journal, and last the pointer that makes it findable.
+    Order: manifest, envelope, wrapped key, journal, and last the pointer that makes it findable.
     Raises PolicyError when no suite that is allowed serves all.
     """
     manifest = _manifest(sources, options.note)
@@ -217,6 +217,7 @@ def begin(
     folder = station.outbox(envelope.parcel)
     write_file(folder / "manifest", sealed)
     write_file(folder / "envelope", envelope_octets)
+    keep_key(folder, envelope, secrets.key, identity)
     own = keys_to_seal_to(identity.card, suite.name)[0]
     wrapped = wrap_chunk_seed(secrets.seed, envelope.parcel, own)
     first = Begun(request.digest, sources.describe(), wrapped)

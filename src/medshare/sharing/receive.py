@@ -97,7 +97,7 @@ def receive(
         suites=options.suites,
         mixed=options.mixed,
     )
-    incoming = accept(opened, station=station, output=output)
+    incoming = accept(opened, identity=identity, station=station, output=output)
     try:
         return Receiving(incoming, station, identity, transport, options, on_event).run()
     finally:

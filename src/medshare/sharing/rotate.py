@@ -6,49 +6,40 @@ the first one stopped, with the same new keys:
 1. The new keys go into the keystore, marked pending.
 2. The card with the new generation, signed by the new and by the old keys, takes the
    place of the old card.  From here on the station uses the new keys.
-3. For each parcel at hand, the parcel key is wrapped to the new key into a file `rewrap`
-   beside the envelope.  Envelope and ciphertext are not touched.
+3. For each parcel at hand that needs the old keys, the parcel key is wrapped under the KEK
+   of its tier into a file `wrap` beside the envelope.  Envelope and ciphertext are not
+   touched.
 4. The pending mark is taken away.
 
 Old secret keys stay in the keystore, for parcels that are not at hand.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from medshare import canonical
-from medshare.disk.atomic import read_file, storage_errors, write_file
-from medshare.envelope import MAX_ENVELOPE_SIZE, Envelope, Stanza, parse_envelope
-from medshare.errors import FormatError, MedshareError, UsageError
-from medshare.ids import STATION_ID_SIZE, StationId
+from medshare.errors import MedshareError, UsageError
 from medshare.keys.base import KeyStore, newest_generation, pending_generation
-from medshare.sealing import ParcelKey, key_id, unwrap_parcel_key, wrap_parcel_key
+from medshare.sharing.at_hand import (
+    Failed,
+    OnProgress,
+    Unwrapped,
+    parcels_at_hand,
+    say_nothing,
+    wrap_all,
+)
+from medshare.sharing.wrapped import WRAP_FILE, parcel_key, read_envelope, wrapped_key
 from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
-from medshare.suites.base import KEY_ID_SIZE, PublicKey
+from medshare.station.key_book import Entry, Happened, KeyBook
+from medshare.station.tier_keys import TierKeys, number_of, tier_of
 from medshare.trust.card import Card, Generation, issue
+from medshare.trust.revocation import Revocation
 
-REWRAP_FILE: Final = "rewrap"
-ENVELOPE_FILE: Final = "envelope"
-LABEL: Final = "medshare/1 rewrap"
-MAX_STANZAS: Final = 4
-MAX_REWRAP: Final = 1 << 16
-_MAX_WRAPPED: Final = 4096
-_MAX_ITEMS: Final = 64
-_WHAT: Final = "a re-wrapped key"
-
-OnProgress = Callable[[int, int], None]
-"""Called with the number of parcels looked at, and of all."""
-
-
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """A parcel whose key could not be re-wrapped, and why; its old key is still held."""
-
-    folder: Path
-    error: MedshareError
+IDENTITY: Final = "identity"
+"""How the history calls identity keys: `identity/0` and so on; no tier has this name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,20 +52,10 @@ class Rotation:
     resumed: bool
     """Whether an earlier, interrupted rotation was completed rather than a new one made."""
     rewrapped: int
-    """Parcels whose key was wrapped to the new keys; in a dry run, would be."""
+    """Parcels whose key was wrapped under the KEK of their tier; in a dry run, would be."""
     unchanged: int
-    """Parcels that were wrapped to the new keys already, or are not addressed to this station."""
+    """Parcels that were wrapped already, or are not addressed to this station."""
     failed: tuple[Failed, ...]
-
-
-def parcel_key(envelope: Envelope, folder: Path, identity: Identity) -> ParcelKey:
-    """Return the key of the parcel in *folder*: from the file `rewrap`, else from *envelope*.
-
-    Raises NoIdentityMatchError when it is not addressed to *identity*, IntegrityError
-    when the key is not the one that the envelope commits to.
-    """
-    key = _rewrapped_key(envelope, folder, identity)
-    return key or unwrap_parcel_key(envelope, identity.station, identity.openers)
 
 
 def rotate_identity(
@@ -83,49 +64,78 @@ def rotate_identity(
     *,
     now: int,
     folders: Sequence[Path] = (),
+    boxes: Sequence[Path] = (),
     dry_run: bool = False,
-    on_progress: OnProgress = lambda done, total: None,  # noqa: ARG005
+    on_progress: OnProgress = say_nothing,
 ) -> Rotation:
     """Give *station* new keys, or complete a rotation that was interrupted.
 
-    Parcels in outbox and inbox, and those in *folders*, are re-wrapped.  One that cannot
-    be is named in the result, and the rest goes on.  *now* is in seconds since 1970 UTC.
+    The keys of parcels in outbox, inbox and *boxes*, and of those in *folders*, are wrapped
+    so that the old keys are not needed for them.  One for which that fails is named in the
+    result, and the rest goes on.  *now* is in seconds since 1970 UTC.
     Raises UsageError when one of *folders* holds no parcel or the clock is wrong,
     LimitError when no further generation is possible, StorageError when something cannot
     be written; what is done then is kept, and the next run goes on.
     """
     with station.changing():
-        identity = identity_of(station.card, store)
-        _require_possible(station.card, folders, now)
-        parcels = list(_parcels(station, folders))
+        tiers = TierKeys(store, station.policy, station.home, clock=lambda: now)
+        identity = identity_of(station.card, store, tiers)
+        require_clock(station.card, now)
+        parcels = parcels_at_hand(station, boxes, folders)
         pending = pending_generation(store)
         number = newest_generation(store) + 1 if pending is None else pending
         if not dry_run:
+            if pending is None:
+                tiers.book.add(Entry(now, Happened.MADE, label_of(number)))
             store.prepare(created=now)
-            while station.card.current.number < number:
-                station.replace_card(next_card(station.card, store))
-            identity = identity_of(station.card, store)
-        switched = station.card.current.number == number
-        target = station.card.current.kem_keys if switched else ()
-        tally = _rewrap_all(parcels, identity, target, dry_run=dry_run, on_progress=on_progress)
+            _show_new_keys(station, store, number, tiers.book)
+            identity = identity_of(station.card, store, tiers)
+        look = partial(_unwrapped, identity=identity)
+        tally = wrap_all(parcels, look, tiers, dry_run=dry_run, on_progress=on_progress)
         if not dry_run:
             store.settle(number)
+            tiers.book.add(Entry(now, Happened.ROTATION_DONE, label_of(number)))
     done, failed = tally
-    return Rotation(
-        generation=number,
-        card=station.card,
-        resumed=pending is not None,
-        rewrapped=done,
-        unchanged=len(parcels) - done - len(failed),
-        failed=failed,
-    )
+    unchanged = len(parcels) - done - len(failed)
+    return Rotation(number, station.card, pending is not None, done, unchanged, failed)
 
 
-def next_card(card: Card, store: KeyStore) -> Card:
+def label_of(generation: int) -> str:
+    """Return how the history calls the identity keys of *generation*."""
+    return f"{IDENTITY}/{generation}"
+
+
+def _show_new_keys(station: Station, store: KeyStore, number: int, book: KeyBook) -> None:
+    """Let the card show the keys up to generation *number*, and what is revoked."""
+    while station.card.current.number < number:
+        following = station.card.current.number + 1
+        revoked = declared_revocation(book, station.card) if following == number else None
+        station.replace_card(next_card(station.card, store, revoked))
+
+
+def declared_revocation(book: KeyBook, card: Card) -> Revocation | None:
+    """Return what the history says is revoked and *card* does not say yet, if anything."""
+    told = {one.revoked.through for one in card.generations if one.revoked is not None}
+    entries = [
+        entry
+        for entry in book.entries()
+        if entry.what == Happened.REVOKED
+        and tier_of(entry.key) == IDENTITY
+        and max(told, default=-1) < number_of(entry.key) <= card.current.number
+    ]
+    if not entries:
+        return None
+    through = max(number_of(entry.key) for entry in entries)
+    return Revocation(through, min(entry.since or entry.at for entry in entries))
+
+
+def next_card(card: Card, store: KeyStore, revoked: Revocation | None = None) -> Card:
     """Return *card* with the generation of *store* that follows, signed by new and old keys."""
     number = card.current.number + 1
     signers, openers = store.signers(number), store.openers(number)
     created = next(r.created for r in store.records() if r.generation == number)
+    if revoked is not None:
+        revoked = Revocation(revoked.through, min(revoked.since, created), revoked.reason)
     generation = Generation(
         station=card.station,
         number=number,
@@ -134,132 +144,29 @@ def next_card(card: Card, store: KeyStore) -> Card:
         created=created,
         sign_keys=tuple(signer.public for signer in signers),
         kem_keys=tuple(opener.public for opener in openers),
+        revoked=revoked,
     )
     return issue(generation, signers, before=card, old=store.signers(number - 1))
 
 
-def _require_possible(card: Card, folders: Sequence[Path], now: int) -> None:
+def require_clock(card: Card, now: int) -> None:
+    """Raise UsageError when *now* is before the present keys were made."""
     if now < card.current.created:
         raise UsageError(
             "the clock of this machine shows a time before the present keys were made",
             hint="set the clock, then try again",
         )
-    for folder in folders:
-        if not (folder / ENVELOPE_FILE).is_file():
-            raise UsageError(f"{folder} is not the folder of a sealed parcel")
 
 
-def _parcels(station: Station, folders: Sequence[Path]) -> Iterator[Path]:
-    """Each folder that holds an envelope, once."""
-    seen = set()
-    for box in (station.home / "outbox", station.home / "inbox"):
-        with storage_errors("list the parcels at hand"):
-            inside = sorted(box.iterdir()) if box.is_dir() else []
-        for folder in inside:
-            if (folder / ENVELOPE_FILE).is_file():
-                seen.add(folder.resolve())
-                yield folder
-    for folder in folders:
-        if folder.resolve() not in seen:
-            seen.add(folder.resolve())
-            yield folder
-
-
-def _rewrap_all(
-    parcels: Sequence[Path],
-    identity: Identity,
-    target: Sequence[PublicKey],
-    *,
-    dry_run: bool,
-    on_progress: OnProgress,
-) -> tuple[int, tuple[Failed, ...]]:
-    """Re-wrap to *target* where that is needed; return how many, and what failed."""
-    done = 0
-    failed = []
-    for index, folder in enumerate(parcels):
-        on_progress(index, len(parcels))
-        try:
-            found = _outdated(folder, identity, target)
-        except MedshareError as error:
-            failed.append(Failed(folder, error))
-            continue
-        if found is None:
-            continue
-        done += 1
-        if not dry_run:
-            octets = encode_rewrap(*found, identity.station, target)
-            write_file(folder / REWRAP_FILE, octets, what=_WHAT)
-    on_progress(len(parcels), len(parcels))
-    return done, tuple(failed)
-
-
-def _outdated(
-    folder: Path, identity: Identity, target: Sequence[PublicKey]
-) -> tuple[Envelope, ParcelKey] | None:
-    """Return envelope and key of a parcel for *identity* that *target* does not open yet."""
-    data = read_file(folder / ENVELOPE_FILE, limit=MAX_ENVELOPE_SIZE, what="an envelope")
-    envelope = parse_envelope(data)
-    own = envelope.stanzas_for(identity.station)
-    current = {key_id(envelope.cipher_suite, key) for key in target}
-    if not own or any(stanza.key_id in current for stanza in own):
-        return None
-    openers = tuple(one for one in identity.openers if one.public in target)
-    if _rewrapped_key(envelope, folder, replace(identity, openers=openers)) is not None:
-        return None
-    return envelope, parcel_key(envelope, folder, identity)
-
-
-def _rewrapped_key(envelope: Envelope, folder: Path, identity: Identity) -> ParcelKey | None:
-    """Return the key in the file `rewrap`, or None where there is none that fits.
-
-    A file that is damaged costs nothing while the envelope's own stanza opens.
-    """
-    path = folder / REWRAP_FILE
-    if not path.exists():
-        return None
+def _unwrapped(folder: Path, identity: Identity) -> Unwrapped | None:
+    """Return the key of a parcel for *identity* that no KEK opens yet."""
+    envelope = read_envelope(folder)
     try:
-        stanzas = parse_rewrap(read_file(path, limit=MAX_REWRAP, what=_WHAT), envelope)
-        renewed = replace(envelope, recipients=stanzas)
-        return unwrap_parcel_key(renewed, identity.station, identity.openers)
+        if wrapped_key(envelope, folder, identity) is not None:
+            return None
     except MedshareError:
+        pass  # damaged, or its KEK is gone: made anew
+    if not envelope.stanzas_for(identity.station) and not (folder / WRAP_FILE).exists():
         return None
-
-
-def encode_rewrap(
-    envelope: Envelope, key: ParcelKey, station: StationId, target: Sequence[PublicKey]
-) -> bytes:
-    """Return the content of `rewrap`: *key* wrapped to each of *target*, keys of *station*.
-
-    CBOR `["medshare/1 rewrap", parcel, [[station, algorithm, key id, wrapped], …]]`.
-    """
-    suite, parcel = envelope.cipher_suite, envelope.parcel
-    stanzas = [
-        wrap_parcel_key(key, suite, parcel, sender=envelope.sender, recipient=station, to=public)
-        for public in target
-    ]
-    items: list[canonical.Value] = [
-        [one.station, one.algorithm, one.key_id, one.wrapped] for one in stanzas
-    ]
-    return canonical.encode([LABEL, parcel, items])
-
-
-def parse_rewrap(data: bytes, envelope: Envelope) -> tuple[Stanza, ...]:
-    """Return the stanzas in *data*; raise FormatError unless they are for this parcel."""
-    match canonical.decode(data, limit=MAX_REWRAP, what=_WHAT, items=_MAX_ITEMS):
-        case [label, parcel, list() as items] if label == LABEL and len(items) <= MAX_STANZAS:
-            if parcel != envelope.parcel:
-                raise FormatError("a re-wrapped key belongs to another parcel")
-            return tuple(_stanza(item) for item in items)
-    raise FormatError("a re-wrapped key is malformed")
-
-
-def _stanza(item: object) -> Stanza:
-    match item:
-        case [bytes() as station, str() as algorithm, bytes() as name, bytes() as wrapped] if (
-            len(station) == STATION_ID_SIZE
-            and len(algorithm) <= 32
-            and len(name) == KEY_ID_SIZE
-            and len(wrapped) <= _MAX_WRAPPED
-        ):
-            return Stanza(StationId(station), algorithm, name, wrapped)
-    raise FormatError("a re-wrapped key is malformed")
+    key = parcel_key(envelope, folder, identity)
+    return Unwrapped(envelope.parcel, envelope.tier, key)

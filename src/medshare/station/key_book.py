@@ -42,19 +42,24 @@ class Happened(StrEnum):
     ROTATION_DONE = "rotation-done"
     """Whatever could be re-wrapped does not need those before it any more."""
     REVOKED = "revoked"
+    """The key is not to be trusted since `since`; the note says why."""
     DESTROYED = "destroyed"
     RESEALED = "resealed"
     """Content that the key protected was sealed anew, and the old ciphertext destroyed."""
+    INCIDENT_DONE = "incident-done"
+    """Nothing here opens with the revoked key any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of the history; *at* in seconds since 1970 UTC."""
+    """One line of the history; times in seconds since 1970 UTC."""
 
     at: int
     what: str
     key: str
     note: str = ""
+    since: int = 0
+    """When what it tells of began, if that was earlier."""
 
     def line(self) -> str:
         """Return the entry as it is written."""
@@ -127,10 +132,15 @@ def parse_entry(line: bytes) -> Entry | None:
             "what": str() as what,
             "key": str() as key,
             "note": str() as note,
+            "since": int() as since,
             **rest,
-        } if not rest and type(at) is int and 0 <= at <= canonical.MAX_TIME:
-            return Entry(at, what, key, note)
+        } if not rest and _is_time(at) and _is_time(since):
+            return Entry(at, what, key, note, since)
     return None
+
+
+def _is_time(value: object) -> bool:
+    return type(value) is int and 0 <= value <= canonical.MAX_TIME
 
 
 def parse_uses(data: bytes) -> dict[str, int]:
