@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from medshare.keys.pkcs11 import TokenBackend
+from medshare.keys.pkcs11_session import LOCK
 from medshare.keys.pkcs11_uri import Pkcs11Uri
 
 PIN = b"314159"
@@ -50,9 +51,17 @@ def tokens_folder() -> Path:
     return Path(os.environ["SOFTHSM2_CONF"]).with_name("tokens")
 
 
+LABEL = "medshare"
+
+
 @cache
-def token(label: str = "medshare") -> Pkcs11Uri:
-    """Return the name of the token called *label*, made at the first call."""
+def token() -> Pkcs11Uri:
+    """Return the name of the token that tests share, made at the first call."""
+    return new_token(LABEL)
+
+
+def new_token(label: str) -> Pkcs11Uri:
+    """Return the name of a new token called *label*."""
     module()
     subprocess.run(
         ["softhsm2-util", "--init-token", "--free", "--label", label,
@@ -66,7 +75,8 @@ def token(label: str = "medshare") -> Pkcs11Uri:
 
 def restart() -> None:
     """End all sessions, as pulling the token out does, and look for tokens anew."""
-    loaded().reinitialize()
+    with LOCK:  # or another thread might be inside
+        loaded().reinitialize()
 
 
 def loaded() -> Any:
@@ -76,6 +86,6 @@ def loaded() -> Any:
     return pkcs11.lib(str(module()))
 
 
-def backend(label: str = "medshare", pin: bytes = PIN) -> TokenBackend:
-    """Return the token called *label* as a backend."""
-    return TokenBackend(module=module(), uri=token(label), pin=pin)
+def backend(pin: bytes = PIN) -> TokenBackend:
+    """Return the token that tests share as a backend."""
+    return TokenBackend(module=module(), uri=token(), pin=pin)

@@ -121,7 +121,9 @@ def no_token(named: str, labels: list[str]) -> TokenError:
     there = ", ".join(f"'{label}'" for label in labels)
     return TokenError(
         f"there is no token {named}",
-        hint=f"the module shows {there}" if labels else "connect it; the module shows no token",
+        hint=f"the module shows {there}"
+        if labels
+        else "connect it, then run the same command again",
     )
 
 
