@@ -2,6 +2,7 @@
 
 import hmac
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import gmssl_pyx  # type: ignore[import-untyped]  # it has stubs, but not the marker for them
@@ -18,9 +19,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medshare.errors import FormatError, IntegrityError, SignatureError, UnsupportedVersionError
-from medshare.suites import hasher_named, suite_named, suite_of_keys
-from medshare.suites.base import NONCE_SIZE, SYSTEM_RANDOM, TAG_SIZE, PublicKey
-from medshare.suites.gm import GM, SM4_KEY_SIZE, Sm4Gcm
+from medshare.suites import gcrypt, hasher_named, suite_named, suite_of_keys
+from medshare.suites.base import NONCE_SIZE, SYSTEM_RANDOM, TAG_SIZE, Aead, Buffer, PublicKey
+from medshare.suites.gcrypt import Gcrypt
+from medshare.suites.gm import GM, SM4_KEY_SIZE, FastSm4Gcm, Sm3, Sm4Gcm, fast
 from medshare.suites.kem import KEMS, check_public, opener_from_seed, wrap
 from medshare.suites.signatures import SIGNATURES, SM2, Verifier, new_secret, signer_from_seed
 from medshare.suites.sm2 import MAX_WRAPPED_SECRET, WRAP_LABEL, opener, signer
@@ -138,8 +140,78 @@ def test_two_libraries_agree_on_sm4_gcm(plain: bytes, aad: bytes) -> None:
 @pytest.mark.parametrize("sealed", [b"", bytes(15)])
 def test_what_is_shorter_than_a_tag_does_not_open(sealed: bytes) -> None:
     """Too few octets are an IntegrityError, as any others that do not authenticate."""
+    for aead in (Sm4Gcm(bytes(32)), GM.aead(bytes(32))):
+        with pytest.raises(IntegrityError):
+            aead.decrypt_into(bytes(12), sealed, b"", memoryview(bytearray()))
+
+
+@pytest.fixture
+def libgcrypt() -> Gcrypt:
+    """The faster library, or a skip that says that it is missing."""
+    found = fast()
+    if found is None:
+        pytest.skip("no libgcrypt 1.10 on this machine: apt-get install libgcrypt20")
+    return found
+
+
+FORMS = [bytes, bytearray, memoryview, lambda data: memoryview(bytearray(data))]
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["bytes", "bytearray", "view", "writable view"])
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 4095, 4096, 70_001])
+def test_the_faster_library_makes_the_same(
+    size: int, form: Callable[[Buffer], bytes], libgcrypt: Gcrypt
+) -> None:
+    """Libgcrypt seals, opens and hashes as OpenSSL does, whatever holds the octets."""
+    plain, key, nonce, aad = octets("plain", size), octets("key"), octets("nonce", 12), b"header"
+    fast_one, slow_one = FastSm4Gcm(key, libgcrypt), Sm4Gcm(key)
+    made = [bytearray(size + TAG_SIZE) for _ in range(2)]
+    aeads: tuple[Aead, Aead] = (fast_one, slow_one)
+    for aead, out in zip(aeads, made, strict=True):
+        assert aead.encrypt_into(form(nonce), form(plain), form(aad), memoryview(out)) == len(out)
+    assert made[0] == made[1]
+    again = bytearray(size)
+    assert fast_one.decrypt_into(nonce, form(made[1]), aad, memoryview(again)) == size
+    assert again == plain
+    hashers = (libgcrypt.sm3(), Sm3())
+    for hasher in hashers:
+        hasher.update(form(plain))
+        early = hasher.copy()
+        hasher.update(b"more")
+        assert early.digest() == early.digest() == GM.digest(plain).value
+    assert hashers[0].digest() == hashers[1].digest() == GM.digest(plain, b"more").value
+
+
+@given(st.integers(0, 8 * (100 + TAG_SIZE) - 1))
+def test_the_faster_library_refuses_the_same(bit: int) -> None:
+    """Any flipped bit of ciphertext or tag is an IntegrityError, as with OpenSSL."""
+    sealed = bytearray(100 + TAG_SIZE)
+    aead = GM.aead(bytes(32))
+    aead.encrypt_into(bytes(12), bytes(100), b"", memoryview(sealed))
+    sealed[bit // 8] ^= 1 << bit % 8
     with pytest.raises(IntegrityError):
-        Sm4Gcm(bytes(32)).decrypt_into(bytes(12), sealed, b"", memoryview(bytearray()))
+        aead.decrypt_into(bytes(12), sealed, b"", memoryview(bytearray(100)))
+
+
+def test_without_the_faster_library_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where libgcrypt is missing or too old, OpenSSL does all, and digests are the same."""
+    expected = GM.digest(bytes(5000))
+    monkeypatch.setattr(gcrypt, "_NAME", "libgcrypt.so.none")
+    fast.cache_clear()
+    gcrypt.load.cache_clear()
+    try:
+        assert fast() is None
+        assert GM.digest(bytes(5000)) == expected
+        assert isinstance(GM.aead(bytes(32)), Sm4Gcm)
+        assert isinstance(GM.hasher(), Sm3)
+        monkeypatch.setattr(gcrypt, "_NAME", "libgcrypt.so.20")
+        monkeypatch.setattr(gcrypt, "_OLDEST", b"9.9.9")
+        gcrypt.load.cache_clear()
+        assert gcrypt.load() is None
+    finally:
+        monkeypatch.undo()
+        fast.cache_clear()
+        gcrypt.load.cache_clear()
 
 
 @given(st.binary(max_size=300))
