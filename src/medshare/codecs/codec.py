@@ -55,7 +55,8 @@ class Codec:
         size = sum(map(len, plan.parts)) if plan else len(plain)
         frame = b""
         if plan is None or plan.doubtful or size * _CHEAP < len(plain):
-            frame = self._frames.compress(plain, effort.level)
+            frames = [self._frames.compress(plain, level) for level in effort.levels]
+            frame = min(frames, key=len)
             if len(frame) < size:
                 return ZSTD, frame
         if plan and size < len(plain):

@@ -15,6 +15,9 @@ class Effort(enum.Enum):
     SMALLEST = "smallest"
 
     @property
-    def level(self) -> int:
-        """The Zstandard level for what has no prediction."""
-        return {Effort.FASTEST: 1, Effort.BALANCED: 3, Effort.SMALLEST: 9}[self]
+    def levels(self) -> tuple[int, ...]:
+        """The Zstandard levels to try on what has no prediction, the likeliest first.
+
+        Level 9 is now and then worse than level 3, which takes little time beside it.
+        """
+        return {Effort.FASTEST: (1,), Effort.BALANCED: (3,), Effort.SMALLEST: (9, 3)}[self]

@@ -71,7 +71,7 @@ class Encoder:
         if not rasters:
             return None
         runs.sort(key=lambda run: run.start)
-        parts = self._planes.assemble(plain, rasters, runs, frames, effort.level)
+        parts = self._planes.assemble(plain, rasters, runs, frames, effort.levels[0])
         return Plan(parts, doubtful)
 
     def _finds(self, plain: memoryview, chunk: Bytes) -> list[Find]:
@@ -97,16 +97,29 @@ class Encoder:
         return 8 * len(self._frames.compress(pieces, 1)) / max(1, len(pieces))
 
     def _head(self, chunk: Bytes, stop: int, first: Find) -> list[Find]:
-        """Return the end of the image that the chunk starts in and that ends at `stop`."""
+        """Return the end of the image that the chunk starts in and that ends at `stop`.
+
+        It is as long as the next image, or, if it looks so, all of what is before `stop`.
+        """
         tail = tail_like(first, stop)
         if tail.stop - tail.start < LEAST_BYTES:
             return []
-        enough = min(first.length, _TAIL, self._planes.max_samples)
-        part = tail_like(replace(first, length=enough), stop)
-        samples = self._planes.gather(chunk, part.form, [Run(0, part.start, part.stop)])
-        if resembles_rows(samples, tail.pitch):
+        if not self._has_rows(chunk, tail):
+            return self._guess(chunk[:stop])
+        whole = tail_like(replace(first, length=stop), stop)
+        before = replace(whole, stop=tail.start)
+        begin = replace(whole, stop=whole.start + (tail.stop - tail.start))
+        if before.stop - before.start < LEAST_BYTES or begin.stop >= before.stop:
             return [tail]
-        return self._guess(chunk[:stop])
+        is_whole = self._has_rows(chunk, before) and self._has_rows(chunk, begin)
+        return [whole if is_whole else tail]
+
+    def _has_rows(self, chunk: Bytes, find: Find) -> bool:
+        """Tell whether the last part of a find looks like what it is said to be."""
+        enough = min(_TAIL, self._planes.max_samples) // SAMPLE_BYTES[find.form]
+        start = max(find.start, find.stop - enough * SAMPLE_BYTES[find.form])
+        samples = self._planes.gather(chunk, find.form, [Run(0, start, find.stop)])
+        return resembles_rows(samples, find.pitch)
 
     def _examine(
         self, plain: memoryview, finds: Sequence[Find], samples: Samples, effort: Effort
