@@ -8,7 +8,6 @@ from medshare.keys.base import Backend
 from medshare.keys.file import FileBackend
 from medshare.keys.sealed import KdfCost
 from medshare.station import Identity, Station
-from medshare.station.identity import identity_of
 
 PASSPHRASE = b"a passphrase for tests only"
 CHEAP = KdfCost(memory_kib=64, passes=1, lanes=1)
@@ -25,7 +24,7 @@ class Person:
     @cached_property
     def identity(self) -> Identity:
         """The unlocked identity."""
-        return identity_of(self.station.card, self.station.keystore_with(self.backend))
+        return self.station.identity(self.station.keystore_with(self.backend))
 
     def trust(self, other: "Person", name: str) -> None:
         """Make *other* a contact called *name*."""
