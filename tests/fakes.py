@@ -149,5 +149,10 @@ class MemoryTransport:
             wanted=tuple(sorted(found.wanted)),
         )
 
+    def remove(self, parcel: ParcelId) -> None:
+        with self.store.changed:
+            self._parcel(parcel)
+            del self.store.parcels[parcel]
+
     def close(self) -> None:
         """Nothing to release."""

@@ -122,3 +122,12 @@ def test_a_wanted_chunk_is_sent_again_without_a_new_parcel(case: Case) -> None:
     assert case.store.put_chunks == [1]
     signed = len(original) - SIGNATURE_SIZE  # SM2 never signs twice alike
     assert stored.chunks[1][:signed] == original[:signed]
+
+
+def test_a_parcel_given_up_is_forgotten_by_the_far_side(case: Case) -> None:
+    """When a changed source makes a new parcel, the unfinished one does not stay behind."""
+    with pytest.raises(RelayUnavailableError):
+        case.send(Breaking(case.store, case.a.station.id, 3))
+    case.write("one.dcm", b"changed")
+    sent = case.send()
+    assert set(case.store.parcels) == {sent.parcel}

@@ -14,6 +14,7 @@ import pytest
 
 from medshare.envelope import ChunkVerifier
 from medshare.errors import (
+    AccessDeniedError,
     IntegrityError,
     MedshareError,
     NotFoundError,
@@ -336,6 +337,19 @@ class TransportSuite:
         far.chunk(parcel.id, 0).write_bytes(flip(parcel.chunks[0], 99))
         put_chunk(a, other, 0)
         assert get_chunk(far.transport(BOB), parcel, 0) == other.chunks[0]
+
+    def test_the_sender_removes_a_parcel_and_nobody_else(self, far: FarSide) -> None:
+        """Removed by its sender, a parcel is gone for all; its recipient cannot remove it."""
+        parcel, a, b = study("removed"), far.transport(ALICE), far.transport(BOB)
+        upload(a, parcel)
+        with pytest.raises((TransferError, AccessDeniedError)):
+            b.remove(parcel.id)
+        assert b.get_envelope(parcel.id) == parcel.envelope
+        a.remove(parcel.id)
+        for one in (a, b):
+            with pytest.raises(TransferError):
+                one.get_envelope(parcel.id)
+        assert parcel.id not in b.inbox()
 
     def test_news_wakes_who_waits(self, far: FarSide) -> None:
         """Waiting ends when something changes, and tells what is there then."""

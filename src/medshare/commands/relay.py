@@ -200,7 +200,9 @@ def list_(data: Path, mode: Mode) -> None:
 @_data_option
 @output_options
 def remove(station: str, data: Path, mode: Mode) -> None:
-    """Let STATION (its name, or the first digits of its id) use the relay no longer.
+    """Refuse a station from now on.
+
+    STATION is its name, or the first digits of its id.
 
     Takes effect at once. Its parcels stay until they expire or somebody fetches them.
     """

@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
-from medshare.errors import SourceChangedError, UsageError
+from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.governed import governed
@@ -64,13 +65,13 @@ def send(
         )
         if sources.skipped:
             on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
-        outgoing = _outgoing(request, sources, to, identity, station, options, on_event)
+        outgoing = _outgoing(request, sources, to, identity, station, transport, options, on_event)
         try:
             return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
                 peer=", ".join(one.name for one in to)
             )
         except SourceChangedError as error:
-            outgoing.forget("abandoned")
+            _abandon(outgoing, transport)
             restarts += 1
             if restarts > MAX_RESTARTS:
                 raise
@@ -85,6 +86,7 @@ def _outgoing(
     to: Sequence[Contact],
     identity: Identity,
     station: Station,
+    transport: Transport,
     options: SendOptions,
     on_event: OnEvent,
 ) -> Outgoing:
@@ -96,7 +98,7 @@ def _outgoing(
             return outgoing
         reason = "as asked" if options.anew else "the files changed since the last run"
         on_event(Notice("send.changed", f"{reason}: starting anew"))
-        outgoing.forget("abandoned")
+        _abandon(outgoing, transport)
         outgoing.journal.close()
     return begin(
         request,
@@ -107,3 +109,11 @@ def _outgoing(
         options=options,
         now=int(time.time()),
     )
+
+
+def _abandon(outgoing: Outgoing, transport: Transport) -> None:
+    """Give up a parcel that will never be sealed, and let the far side forget it if it can."""
+    outgoing.forget("abandoned")
+    if "sealed" not in outgoing.history.milestones:
+        with suppress(TransferError, AccessDeniedError):
+            transport.remove(outgoing.parcel)

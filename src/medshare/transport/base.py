@@ -3,8 +3,9 @@
 Everything that crosses it is sealed.  A transport moves and stores octets; what they
 mean, and whether to believe them, is decided above it.  All methods may be called from
 several threads at once, block until done, and raise only `TransferError` kinds (network
-and refusals), `StorageError` (a folder that is full) or `IntegrityError` (the far side
-refused octets as damaged).
+and refusals), `AccessDeniedError` (the far side does not know this station, or not for
+this), `StorageError` (a folder that is full) or `IntegrityError` (the far side refused
+octets as damaged).
 """
 
 from dataclasses import dataclass
@@ -86,6 +87,9 @@ class Transport(Protocol):
 
     def wait_for_news(self, parcel: ParcelId, known: Stored, *, seconds: float) -> Stored:
         """Block until something differs from *known*, at most *seconds*; return what is there."""
+
+    def remove(self, parcel: ParcelId) -> None:
+        """Delete a parcel of this station's at the far side, for good."""
 
     def close(self) -> None:
         """Release connections; the transport is not used afterwards."""

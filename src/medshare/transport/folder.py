@@ -7,6 +7,7 @@ file system.  Whoever can write can delete, and nothing read is believed by thos
 """
 
 import re
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from medshare.chunk import max_sealed_size
-from medshare.disk.atomic import make_folder, storage_errors
+from medshare.disk.atomic import make_folder, opened_folder, storage_errors, sync_folder
 from medshare.disk.parcels import ParcelFolder
 from medshare.envelope import (
     ChunkRecord,
@@ -253,6 +254,19 @@ class FolderTransport:
         """Return the sealed receipt of *recipient*; raise NotFoundError while there is none."""
         with _checked(TransferError):
             return self._folder(parcel).read_receipt(recipient)
+
+    def remove(self, parcel: ParcelId) -> None:
+        """Delete a parcel that this station sent, for good.
+
+        Raises NotFoundError when there is none, RelayRefusedError when another sent it.
+        """
+        known = self._known(parcel)
+        if known.envelope.sender != self._station:
+            raise RelayRefusedError("only the sender of a parcel removes it")
+        with storage_errors("remove a parcel"), opened_folder(self._root) as root:
+            shutil.rmtree(parcel.hex(), dir_fd=root)
+            sync_folder(root)
+        self._parcels.pop(parcel, None)
 
     def close(self) -> None:
         """Forget what was read; nothing is held open."""
