@@ -52,11 +52,17 @@ class FileBackend:
     def __repr__(self) -> str:
         return "FileBackend()"
 
-    def create(self, folder: Path, *, created: int) -> "FileKeyStore":
-        """Make a keystore in *folder* with keys of the suite."""
-        path = folder / KEYSTORE_FILE
+    def create(
+        self, folder: Path, *, created: int, material: Material | None = None
+    ) -> "FileKeyStore":
+        """Make a keystore in *folder* with keys of the suite, or with *material* of a backup."""
         return FileKeyStore.create(
-            path, self.passphrase, created=created, suite=self.suite, cost=self.cost
+            folder / KEYSTORE_FILE,
+            self.passphrase,
+            created=created,
+            suite=self.suite,
+            cost=self.cost,
+            material=material,
         )
 
     def open(self, folder: Path) -> "FileKeyStore":
@@ -95,16 +101,20 @@ class FileKeyStore:
         cost: KdfCost = DEFAULT_COST,
         random: RandomBytes = SYSTEM_RANDOM,
         backend: str = "file",
+        material: Material | None = None,
     ) -> "FileKeyStore":
         """Make a keystore at *path* with the keys of generation 0, not pending.
 
         *created* is in seconds since 1970 UTC; *suite* is one of `material.IDENTITY_KEYS`.
+        With *material*, the content of a backup, that is what it holds.
         Raises UsageError when it is not, StorageError when there is something at *path*, or
         it cannot be written.
         """
         if path.exists():
             raise StorageError(f"there is a keystore at {path}; it is not overwritten")
-        material = Material((new_generation(random, created=created, kinds=kinds_for(suite)),))
+        if material is None:
+            first = new_generation(random, created=created, kinds=kinds_for(suite))
+            material = Material((first,))
         key = new_store_key(passphrase, cost, random=random)
         data = key.close(material, random=random).encode()
         write_file(path, data, what=_WHAT)
@@ -142,6 +152,10 @@ class FileKeyStore:
     def backend(self) -> str:
         """`file`, or `keyring` where the OS keyring keeps the passphrase."""
         return self._backend
+
+    def secrets(self) -> Material:
+        """Return all that it holds, for a backup."""
+        return self._material
 
     def records(self) -> tuple[KeyRecord, ...]:
         """Return what is here: oldest generation first, signature keys before the others."""

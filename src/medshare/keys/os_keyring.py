@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 from medshare.disk.atomic import read_file, write_file
 from medshare.errors import FormatError, KeyUnavailableError, PassphraseError, StorageError
 from medshare.keys.file import KEYSTORE_FILE, FileKeyStore
+from medshare.keys.material import Material
 from medshare.keys.passphrase import keyring_library
 from medshare.keys.sealed import KdfCost
 from medshare.suites.base import SYSTEM_RANDOM, RandomBytes
@@ -41,11 +42,14 @@ class KeyringBackend:
     suite: str = "intl"
     random: RandomBytes = SYSTEM_RANDOM
 
-    def create(self, folder: Path, *, created: int) -> FileKeyStore:
+    def create(
+        self, folder: Path, *, created: int, material: Material | None = None
+    ) -> FileKeyStore:
         """Make a keystore in *folder* whose key the keyring keeps.
 
-        Raises KeyUnavailableError when the keyring is locked, keeps nothing, or keeps it
-        where others could read it, UsageError when its library is not installed.
+        With *material*, the content of a backup, that is what it holds.  Raises
+        KeyUnavailableError when the keyring is locked, keeps nothing, or keeps it where
+        others could read it, UsageError when its library is not installed.
         """
         account, key = self.random(_ACCOUNT_SIZE).hex(), self.random(KEY_SIZE).hex()
         with keyring_library() as keyring:
@@ -62,6 +66,7 @@ class KeyringBackend:
             cost=_COST,
             random=self.random,
             backend="keyring",
+            material=material,
         )
 
     def open(self, folder: Path) -> FileKeyStore:

@@ -17,14 +17,20 @@ A station exists from the moment its keystore is in place, which is the last ste
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Final
 
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
-from medshare.errors import AuthenticityError, FormatError, StorageError, UsageError
+from medshare.errors import (
+    AuthenticityError,
+    FormatError,
+    KeyUnavailableError,
+    StorageError,
+    UsageError,
+)
 from medshare.ids import ParcelId, StationId
 from medshare.keys.base import Backend, KeyStore
 from medshare.keys.file import KEYSTORE_FILE, FileBackend, previous_copy
@@ -49,7 +55,8 @@ from medshare.trust.card import (
 )
 from medshare.trust.policy import Policy
 
-_KEYS, _CARD, _STAGING, _LOCK = "keys", "card", ".init", "lock"
+_KEYS: Final = "keys"
+_CARD, _STAGING, _LOCK = "card", ".init", "lock"
 _FOLDERS: Final = ("contacts", "outbox", "inbox", "receipts")
 _BEFORE: Final = frozenset({"config.toml", POLICY_FILE, _LOCK, _STAGING, _CARD, *_FOLDERS})
 """What a home may hold before it is a station."""
@@ -101,14 +108,40 @@ class Station:
             store = backend.create(keys, created=now)
             card = first_card(store, name=name, now=now)
             write_file(staging / _CARD, card.encoded, what=_CARD_WHAT)
-            for folder in _FOLDERS:
-                private_folder(home / folder)
+            _make_folders(home)
             with storage_errors("put a new station in its place"):
                 (staging / _CARD).rename(home / _CARD)
                 fsync_folder(home)
                 keys.rename(home / _KEYS)
                 fsync_folder(home)
                 staging.rmdir()
+        return cls(home, card)
+
+    @classmethod
+    def restore(
+        cls, home: Path, card: Card, write: Callable[[Path], KeyStore], *, generations: int
+    ) -> "Station":
+        """Make *home* the station of *card* again, with a keystore that *write* makes.
+
+        *write* gets the folder of the keystore, whose keys are *generations*.  A newer card
+        in *home* stays.  Raises UsageError when there is a keystore already,
+        AuthenticityError when the card in *home* is another station's, KeyUnavailableError
+        when it shows keys that are newer than those of the keystore.
+        """
+        home = home.absolute()
+        _prepare_home(home)
+        with exclusive(home / _LOCK, wait=False, what="this station is being changed"):
+            _require_no_keystore(home)
+            card = _newest(home, card)
+            if card.current.number >= generations:
+                raise KeyUnavailableError(
+                    "the backup is older than the last rotation of the keys of this station",
+                    hint="use a newer backup; without one, make a new station elsewhere",
+                )
+            write_file(home / _CARD, card.encoded, what=_CARD_WHAT)
+            _make_folders(home)
+            store = write(private_folder(home / _KEYS))
+            identity_of(card, store)
         return cls(home, card)
 
     @classmethod
@@ -245,6 +278,37 @@ def _prepare_home(home: Path) -> None:
         if found <= _BEFORE and home.stat().st_uid == os.geteuid():
             home.chmod(0o700)
     require_private(home, what="the folder of this station")
+
+
+def _make_folders(home: Path) -> None:
+    """Let *home* have the folders of a station."""
+    for folder in _FOLDERS:
+        private_folder(home / folder)
+
+
+def _require_no_keystore(home: Path) -> None:
+    """Raise UsageError when there is a keystore in *home*, of whichever kind."""
+    for name in (KEYSTORE_FILE, *KEYS_KEPT_ELSEWHERE):
+        if (home / _KEYS / name).exists():
+            raise UsageError(
+                f"there is a keystore in {home / _KEYS} already; it is not overwritten",
+                hint=f"if it cannot be opened any more, move {home / _KEYS} elsewhere",
+            )
+
+
+def _newest(home: Path, card: Card) -> Card:
+    """Return *card*, or the newer state of it that is in *home*."""
+    if not (home / _CARD).exists():
+        return card
+    there = _read_card(home / _CARD)
+    if there.continues(card):
+        return there
+    if card.continues(there):
+        return card
+    raise AuthenticityError(
+        "the backup is of another station than the card in this folder",
+        hint="set MEDSHARE_HOME to another folder",
+    )
 
 
 def require_no_station(home: Path) -> None:
