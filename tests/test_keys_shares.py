@@ -38,14 +38,16 @@ def test_the_words_are_those_of_the_standard() -> None:
     """A set of the official SLIP-39 vectors (2 of 3, 256 bits) is put together."""
     official = (
         (
-            "humidity disease academic always aluminum jewelry energy woman receiver strategy amuse "
-            "duckling lying evidence network walnut tactics forget hairy rebound impulse brother "
-            "survive clothes stadium mailman rival ocean reward venture always armed unwrap"
+            "humidity disease academic always aluminum jewelry energy woman receiver "
+            "strategy amuse duckling lying evidence network walnut tactics forget hairy "
+            "rebound impulse brother survive clothes stadium mailman rival ocean reward "
+            "venture always armed unwrap"
         ),
         (
-            "humidity disease academic agency actress jacket gross physics cylinder solution fake "
-            "mortgage benefit public busy prepare sharp friar change work slow purchase ruler again "
-            "tricycle involve viral wireless mixture anatomy desert cargo upgrade"
+            "humidity disease academic agency actress jacket gross physics cylinder "
+            "solution fake mortgage benefit public busy prepare sharp friar change work "
+            "slow purchase ruler again tricycle involve viral wireless mixture anatomy "
+            "desert cargo upgrade"
         ),
     )
     assert {len(text.split()) for text in official} == {shares.WORDS}
