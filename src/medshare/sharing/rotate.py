@@ -64,13 +64,12 @@ def rotate_identity(
     *,
     now: int,
     folders: Sequence[Path] = (),
-    boxes: Sequence[Path] = (),
     dry_run: bool = False,
     on_progress: OnProgress = say_nothing,
 ) -> Rotation:
     """Give *station* new keys, or complete a rotation that was interrupted.
 
-    The keys of parcels in outbox, inbox and *boxes*, and of those in *folders*, are wrapped
+    The keys of parcels in outbox, inbox and vaults, and of those in *folders*, are wrapped
     so that the old keys are not needed for them.  One for which that fails is named in the
     result, and the rest goes on.  *now* is in seconds since 1970 UTC.
     Raises UsageError when one of *folders* holds no parcel or the clock is wrong,
@@ -81,7 +80,7 @@ def rotate_identity(
         tiers = TierKeys(store, station.policy, station.home, clock=lambda: now)
         identity = identity_of(station.card, store, tiers)
         require_clock(station.card, now)
-        parcels = parcels_at_hand(station, boxes, folders)
+        parcels = parcels_at_hand(station, folders)
         pending = pending_generation(store)
         number = newest_generation(store) + 1 if pending is None else pending
         if not dry_run:
