@@ -26,9 +26,11 @@ MARY: Final = builder.make_identity("Mary")
 class Case:
     """A station with parcels at hand: two received, one sent, one addressed to others."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, suite: str = "intl") -> None:
         self.home = home
-        self.station = Station.create(home, name="us", passphrase=PASSPHRASE, now=THEN, cost=CHEAP)
+        self.station = Station.create(
+            home, name="us", passphrase=PASSPHRASE, now=THEN, suite=suite, cost=CHEAP
+        )
         us = self.as_builder(self.identity())
         self.parcels = {
             self.place(

@@ -15,12 +15,13 @@ from medshare.station import Contacts, Station
 from tests import builder
 from tests.fault import Killed, count_changes, killed_at
 from tests.parcels_at_hand import NOW, THEN, WANG, Case
+from tests.people import SUITES
 
 
-@pytest.fixture
-def case(tmp_path: Path) -> Case:
+@pytest.fixture(params=SUITES)
+def case(tmp_path: Path, request: pytest.FixtureRequest) -> Case:
     """A station with parcels at hand."""
-    return Case(tmp_path / "home")
+    return Case(tmp_path / "home", request.param)
 
 
 def octets_below(folder: Path) -> dict[Path, tuple[bytes, int]]:

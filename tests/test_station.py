@@ -21,7 +21,8 @@ from medshare.keys.sealed import KdfCost
 from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
 from medshare.suites.kem import wrap
-from medshare.suites.signatures import ED25519, Verifier
+from medshare.suites.signatures import Verifier
+from medshare.trust.suite_choice import suites_of
 from tests.fault import Killed, count_changes, killed_at
 
 PASSPHRASE = b"correct horse battery staple"
@@ -30,9 +31,9 @@ NOW = 1_750_000_000
 PARCEL = ParcelId(bytes(range(16)))
 
 
-def make(home: Path, name: str = "St. Mary, radiology") -> Station:
+def make(home: Path, name: str = "St. Mary, radiology", suite: str = "intl") -> Station:
     """Return a new station in *home* whose passphrase is cheap to check."""
-    return Station.create(home, name=name, passphrase=PASSPHRASE, now=NOW, cost=CHEAP)
+    return Station.create(home, name=name, passphrase=PASSPHRASE, now=NOW, suite=suite, cost=CHEAP)
 
 
 def unlock(station: Station) -> Identity:
@@ -59,14 +60,27 @@ def test_a_new_station_can_be_opened_and_unlocked(home: Path) -> None:
     assert [o.public for o in identity.openers] == list(opened.card.current.kem_keys)
 
 
-def test_an_identity_signs_opens_and_makes_requests(home: Path) -> None:
+@pytest.mark.parametrize(
+    ("suite", "requests"), [("intl", "ed25519"), ("gm", "sm2"), ("gm+intl", "ed25519")]
+)
+def test_an_identity_signs_opens_and_makes_requests(suite: str, requests: str, home: Path) -> None:
     """Each part of an unlocked identity works with the card's public keys."""
-    identity = unlock(make(home))
+    station = make(home, suite=suite)
+    assert suites_of(station.card) == tuple(name for name in ("intl", "gm") if name in suite)
+    identity = unlock(station)
     for signer, public in zip(identity.signers, identity.card.current.sign_keys, strict=True):
         Verifier(public).verify(signer.sign(b"message"), b"message", what="test")
-    wrapped = wrap(identity.card.current.kem_keys[0], b"secret", info=b"")
-    assert identity.openers[0].unwrap(wrapped, info=b"") == b"secret"
-    assert identity.request_signer.public.algorithm == ED25519
+    for opener, public in zip(identity.openers, identity.card.current.kem_keys, strict=True):
+        assert opener.unwrap(wrap(public, b"secret", info=b""), info=b"") == b"secret"
+    assert identity.request_signer.public.algorithm == requests
+
+
+def test_a_station_has_no_other_suites(home: Path) -> None:
+    """Keys of a suite that is unknown, or of none, are not made; no station is left behind."""
+    for suite in ("", "later", "intl+gm"):
+        with pytest.raises(UsageError, match="suite"):
+            make(home, suite=suite)
+    make(home)
 
 
 def test_two_stations_have_nothing_in_common(tmp_path: Path) -> None:
