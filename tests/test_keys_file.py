@@ -51,6 +51,16 @@ class TestFileKeyStore(KeyStoreSuite):
         return reopen(folder)
 
 
+class TestFileKeyStoreOfBothSuites(TestFileKeyStore):
+    """So it does with the keys of both families in one generation."""
+
+    def make(self, folder: Path) -> KeyStore:
+        """Return a new keystore file."""
+        return FileKeyStore.create(
+            folder / "keystore", PASSPHRASE, created=CREATED, suite="gm+intl", cost=CHEAP
+        )
+
+
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077])
 def test_only_the_owner_can_read_it(tmp_path: Path, umask: int) -> None:
     """The file has mode 0600 whatever the umask, also after a change."""
