@@ -6,6 +6,9 @@ Buffers are allocated once; chunks have 4 MiB.  There is no format, no signature
 relay and no fsync.  What medshare costs beyond this is the price of its promises, and is reported
 as a ratio to it, from the same run.
 
+With `--relay`, a third process stands between the two: receive, BLAKE3, write, send.  It is the
+least that a way through a relay costs: one more leg of TLS, one more hash, one more file.
+
     python -m benchmarks.floor --size 1GiB --workers 2 --runs 3
 """
 
@@ -108,8 +111,7 @@ def _cpu() -> float:
 
 def send(task: Task, port: int) -> None:
     """Send the file `source` to *port*, and report the costs."""
-    context = ssl.create_default_context(cafile=str(task.folder / "cert.pem"))
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context = _client_tls(task)
     key, costs, numbers = task.key, Costs(task.workers), itertools.count()
     digests = [b""] * task.chunks
     file = os.open(task.folder / "source", os.O_RDONLY)
@@ -143,9 +145,7 @@ def send(task: Task, port: int) -> None:
 
 def receive(task: Task, listener: socket.socket) -> None:
     """Write what arrives at *listener* to the file `target`, and report the costs."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_3
-    context.load_cert_chain(task.folder / "cert.pem", task.folder / "key.pem")
+    context = _server_tls(task)
     key, costs = task.key, Costs(task.workers)
     digests = [b""] * task.chunks
     file = os.open(task.folder / "target", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -172,6 +172,53 @@ def receive(task: Task, listener: socket.socket) -> None:
     _run(task.workers, work)
     os.close(file)
     costs.report(digests)
+
+
+def forward(task: Task, listener: socket.socket, port: int) -> None:
+    """Keep what arrives at *listener* in the file `kept`, send it on to *port*, and report."""
+    inward, outward, costs = _server_tls(task), _client_tls(task), Costs(task.workers)
+    file = os.open(task.folder / "kept", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    os.posix_fallocate(file, 0, task.chunks * (CHUNK + TAG))
+
+    def work() -> None:
+        message = memoryview(bytearray(HEADER.size + CHUNK + TAG))
+        accepted, _ = listener.accept()
+        with (
+            inward.wrap_socket(accepted, server_side=True) as source,
+            socket.create_connection(("127.0.0.1", port)) as raw,
+            outward.wrap_socket(raw, server_hostname="127.0.0.1") as target,
+        ):
+            costs.connected()
+            header = message[: HEADER.size]
+            while _fill(source, header) != END:
+                number, length, digest = HEADER.unpack(header)
+                body = message[HEADER.size : HEADER.size + length]
+                if blake3(_fill(source, body)).digest() != digest:
+                    raise ValueError(f"chunk {number} was damaged")
+                os.pwritev(file, [body], number * (CHUNK + TAG))
+                target.sendall(message[: HEADER.size + length])
+            target.sendall(END)
+            target.recv(1)
+            source.sendall(b"\0")
+            costs.add(source)
+            costs.add(target)
+
+    _run(task.workers, work)
+    os.close(file)
+    costs.report([])
+
+
+def _client_tls(task: Task) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(task.folder / "cert.pem"))
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    return context
+
+
+def _server_tls(task: Task) -> ssl.SSLContext:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.load_cert_chain(task.folder / "cert.pem", task.folder / "key.pem")
+    return context
 
 
 def _nonce(number: int) -> bytes:
@@ -219,50 +266,58 @@ def prepare(folder: Path, size: int) -> None:
     )
 
 
-def run_once(task: Task) -> dict[str, Any]:
+def start(task: Task, *, relay: bool = False) -> list[Program]:
+    """Start all ends: the receiver first, the sender last, with *relay* one more between them."""
+    ends = ["receive", "forward", "send"] if relay else ["receive", "send"]
+    programs, port = [], 0
+    for end in ends:
+        words = [str(task.folder), str(task.size), str(task.workers), str(port)]
+        command = [sys.executable, "-m", "benchmarks.floor", "--end", end, *words]
+        if end == "send":
+            programs.append(Program(end, command, cwd=ROOT))
+            continue
+        with socket.create_server(("127.0.0.1", 0), backlog=task.workers) as listener:
+            handle, port = listener.fileno(), listener.getsockname()[1]
+            programs.append(Program(end, [*command, str(handle)], cwd=ROOT, pass_fds=[handle]))
+    return programs
+
+
+def run_once(task: Task, *, relay: bool = False) -> dict[str, Any]:
     """Send the file once and return the figures of the run."""
-    arguments = [str(task.folder), str(task.size), str(task.workers)]
-    command = [sys.executable, "-m", "benchmarks.floor", "--end"]
-    with socket.create_server(("127.0.0.1", 0), backlog=task.workers) as listener:
-        port, handle = listener.getsockname()[1], listener.fileno()
-        programs = [
-            Program(
-                "receive",
-                [*command, "receive", str(handle), *arguments],
-                cwd=ROOT,
-                pass_fds=[handle],
-            ),
-            Program("send", [*command, "send", str(port), *arguments], cwd=ROOT),
-        ]
-    receiver, sender = wait_for_all(programs)
-    received, sent = json.loads(receiver.output), json.loads(sender.output)
-    if received["content"] != sent["content"]:
+    usages = wait_for_all(start(task, relay=relay))
+    told = [json.loads(usage.output) for usage in usages]
+    if told[0]["content"] != told[-1]["content"]:
         raise RuntimeError("what arrived is not what was sent")
     (task.folder / "target").unlink()
+    (task.folder / "kept").unlink(missing_ok=True)
     return {
-        "wall": received["end"] - sent["start"],
-        "cpu": received["cpu"] + sent["cpu"],
-        "wire_bytes": received["wire_bytes"] + sent["wire_bytes"],
-        "wall_with_startup": max(receiver.wall, sender.wall),
-        "cpu_with_startup": receiver.cpu + sender.cpu,
-        "send": {**sender.as_json(), "cpu_moving": sent["cpu"]},
-        "receive": {**receiver.as_json(), "cpu_moving": received["cpu"]},
+        "wall": told[0]["end"] - told[-1]["start"],
+        "cpu": sum(one["cpu"] for one in told),
+        "wire_bytes": sum(one["wire_bytes"] for one in told),
+        "wall_with_startup": max(usage.wall for usage in usages),
+        "cpu_with_startup": sum(usage.cpu for usage in usages),
+        **{
+            usage.name: {**usage.as_json(), "cpu_moving": one["cpu"]}
+            for usage, one in zip(usages, told, strict=True)
+        },
     }
 
 
-def run(size: int, workers: int, runs: int, folder: Path | None = None) -> dict[str, Any]:
+def run(
+    size: int, workers: int, runs: int, folder: Path | None = None, *, relay: bool = False
+) -> dict[str, Any]:
     """Return the figures of all runs, and their medians."""
     with tempfile.TemporaryDirectory(prefix="floor-", dir=folder) as temporary:
         task = Task(Path(temporary), size, workers)
         prepare(task.folder, size)
-        results = [run_once(task) for _ in range(runs)]
+        results = [run_once(task, relay=relay) for _ in range(runs)]
     medians = {
         name: statistics.median(result[name] for result in results)
         for name, value in results[0].items()
         if isinstance(value, int | float)
     }
     return {
-        "benchmark": "floor",
+        "benchmark": "floor, through a relay" if relay else "floor",
         "size": size,
         "chunk_size": CHUNK,
         "workers": workers,
@@ -279,24 +334,33 @@ def size_in_bytes(text: str) -> int:
     return int(text)
 
 
+def end(arguments: list[str]) -> None:
+    """Be one end of a transfer that `start` started."""
+    name, folder, size, workers, port, *handle = arguments
+    task = Task(Path(folder), int(size), int(workers))
+    if name == "send":
+        send(task, int(port))
+        return
+    with socket.socket(fileno=int(handle[0])) as listener:
+        if name == "receive":
+            receive(task, listener)
+        else:
+            forward(task, listener, int(port))
+
+
 def main() -> None:
     """Read the command line, run, and print JSON."""
     if sys.argv[1:2] == ["--end"]:
-        end, number, folder, size, workers = sys.argv[2:]
-        task = Task(Path(folder), int(size), int(workers))
-        if end == "send":
-            send(task, int(number))
-        else:
-            with socket.socket(fileno=int(number)) as listener:
-                receive(task, listener)
+        end(sys.argv[2:])
         return
     parser = argparse.ArgumentParser(description="Measure the bare floor of a sealed transfer.")
     parser.add_argument("--size", type=size_in_bytes, default=1024 * MIB, help="as in 1GiB")
     parser.add_argument("--workers", type=int, default=2, help="threads and connections")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the files lie (default: temporary)")
+    parser.add_argument("--relay", action="store_true", help="with a bare relay between the ends")
     given = parser.parse_args()
-    figures = run(given.size, given.workers, given.runs, given.folder)
+    figures = run(given.size, given.workers, given.runs, given.folder, relay=given.relay)
     print(json.dumps({"machine": machine(), **figures}, indent=2))
 
 

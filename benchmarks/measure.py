@@ -1,7 +1,9 @@
 """Run programs and say what they cost; describe the machine they ran on.
 
-Peak memory comes from `ru_maxrss`, which Linux starts at what the parent held when it started
-the program: a measuring program must itself stay small.
+CPU seconds are those that the kernel counted for a program and for the children it waited
+for (`wait4`), so that what a server forks for a connection is counted as well.  Peak memory
+comes from `ru_maxrss`, which Linux starts at what the parent held when it started the
+program: a measuring program must itself stay small.
 """
 
 import importlib.metadata
@@ -14,12 +16,15 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 MIB = 1024 * 1024
+PATIENCE = 15.0
+"""Seconds that a program has to end once it is told to."""
 LIBRARIES = (
     "medshare",
     "blake3",
@@ -75,19 +80,24 @@ class Program:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
         pass_fds: Sequence[int] = (),
+        log: Path | None = None,
     ) -> None:
+        """Start it; with *log*, all that it says goes there, and `output` stays empty."""
         self.name = name
         self._usage: Usage | None = None
         self._lock = threading.Lock()
         self._started = time.perf_counter()
-        self._popen = subprocess.Popen(
-            [str(part) for part in command],
-            env=env,
-            cwd=cwd,
-            pass_fds=pass_fds,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-        )
+        with ExitStack() as files:
+            said = files.enter_context(log.open("ab")) if log else None
+            self._popen = subprocess.Popen(
+                [str(part) for part in command],
+                env=env,
+                cwd=cwd,
+                pass_fds=pass_fds,
+                stdin=subprocess.DEVNULL,
+                stdout=said or subprocess.PIPE,
+                stderr=said,
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -100,6 +110,26 @@ class Program:
     ) -> None:
         self.stop()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._popen.pid
+
+    def spent(self) -> float:
+        """CPU seconds so far, of the program and the children it has waited for (Linux)."""
+        stat = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii", errors="replace")
+        fields = stat.rpartition(")")[2].split()
+        ticks = sum(int(field) for field in fields[11:15])  # utime, stime, cutime, cstime
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def children(self) -> list[int]:
+        """The processes that it has started and not yet waited for (Linux)."""
+        found: list[int] = []
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            with suppress(OSError):
+                found += map(int, (task / "children").read_text(encoding="ascii").split())
+        return found
+
     def wait(self) -> Usage:
         """Return the costs once the program has ended of its own accord."""
         with self._lock:
@@ -108,10 +138,16 @@ class Program:
             return self._usage
 
     def stop(self) -> Usage:
-        """Ask the program to end, wait until it has, and return its costs."""
-        if self._usage is None:
-            self._popen.send_signal(signal.SIGTERM)
-        return self.wait()
+        """Ask the program to end, wait until it has, and return its costs; insist after a while."""
+        if self._usage is not None:
+            return self._usage
+        self._popen.send_signal(signal.SIGTERM)
+        insist = threading.Timer(PATIENCE, self._popen.kill)
+        insist.start()
+        try:
+            return self.wait()
+        finally:
+            insist.cancel()
 
     def _reap(self) -> Usage:
         pipe = self._popen.stdout
@@ -150,15 +186,21 @@ def machine() -> dict[str, Any]:
     """Return what a reader needs to judge the figures: processor, memory, versions."""
     return {
         "cpu": _cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
+        "load": os.getloadavg()[0],
         "memory": os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
         "system": platform.platform(),
         "python": platform.python_version(),
         "openssl": ssl.OPENSSL_VERSION,
         "libraries": {name: _version(name) for name in LIBRARIES},
     }
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _cpu_model() -> str:
