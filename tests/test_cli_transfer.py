@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from medshare import cli
 from medshare.commands import transfer
 from medshare.envelope import parse_envelope
+from tests.people import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = {
@@ -49,17 +50,20 @@ class Hospital:
         return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-@pytest.fixture(scope="module")
-def homes(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+@pytest.fixture(scope="module", params=SUITES)
+def homes(
+    tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> tuple[Path, Path, Path]:
     """The homes of two stations that trust each other, and the passphrase file of both."""
     root = tmp_path_factory.mktemp("homes")
     passphrase = root / "passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_text("a very long passphrase")
     a, b = root / "a", root / "b"
+    words = ("init", "--suite", request.param)
     for home in (a, b):
         one = Hospital(home, root, {"MEDSHARE_PASSPHRASE_FILE": str(passphrase)})
-        assert one.run("init", "--name", f"hospital-{home.name}").exit_code == 0
+        assert one.run(*words, "--name", f"hospital-{home.name}").exit_code == 0
         assert one.run("card", "export", "--output", f"{home.name}.card").exit_code == 0
     for home, other in ((a, "b"), (b, "a")):
         one = Hospital(home, root, {"MEDSHARE_PASSPHRASE_FILE": str(passphrase)})
