@@ -321,7 +321,7 @@ def test_a_parcel_of_a_stranger_is_shown_and_refused(
     assert stranger.run("init", "--name", "hospital-a").exit_code == 0
     card = str(homes[0].parent / "b.card")
     assert stranger.run("card", "import", card, "--yes").exit_code == 0
-    parcel = sent(stranger)
+    parcel = sent(stranger, "--suite", "intl")
     listed = b.run("receive", "--list", "--folder", "usb")
     assert listed.exit_code == 0
     assert listed.stdout.startswith(f"✗ {parcel} from unknown sender: cannot be opened here")
