@@ -6,6 +6,8 @@ one of three codecs; docs/codecs.md specifies the encoded forms to the byte.
 
 - `STORE`: the plaintext itself.
 - `ZSTD`: one Zstandard frame (RFC 8878).
+- `PLANES`: pixels and signals predicted from their neighbours, the residuals sorted and
+  packed; the rest of the chunk as one frame.
 
 Invariants:
 - no I/O, no state carried from chunk to chunk: equal chunks encode equally;

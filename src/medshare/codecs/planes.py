@@ -85,9 +85,9 @@ class Planes:
             CodecError: `encoded` is not the encoded form of `len(into)` bytes.
         """
         head = parse_head(encoded)
-        target = np.frombuffer(into, np.uint8)
         position = head.size + head.rest_frame_size
         runs = self._decode_rest(encoded[head.size : position], head, into)
+        target = np.frombuffer(into, np.uint8)
         for number, (raster, sizes) in enumerate(zip(head.rasters, head.frame_sizes, strict=True)):
             frames = []
             for size in sizes:
