@@ -35,8 +35,11 @@ class Countdown:
 
 
 @contextmanager
-def killed_at(last: int | None) -> Iterator[Countdown]:
-    """Kill what runs inside before its change number *last*; never, for None."""
+def killed_at(last: int | None, *, more: tuple[str, ...] = ()) -> Iterator[Countdown]:
+    """Kill what runs inside before its change number *last*; never, for None.
+
+    *more* are further calls that count as changes.
+    """
     countdown = Countdown(last)
 
     def guarded(name: str) -> Any:
@@ -49,7 +52,7 @@ def killed_at(last: int | None) -> Iterator[Countdown]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        for name in CHANGES:
+        for name in (*CHANGES, *more):
             patch.setattr(os, name, guarded(name))
         yield countdown
 

@@ -34,7 +34,7 @@ CHECKPOINT = """example.com/behind-the-sofa
 CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=
 
 — example.com/behind-the-sofa Az3grlgtzPICa5OS8npVmf1Myq/5IZniMp+ZJurmRDeOoRDe4URYN7u5/Zhcyv2q1gGzGku9nTo+zyWE+xeMcTOAYQ8=
-""".encode()
+""".encode()  # noqa: E501  # a signature is one line
 ROOT = bytes(range(32))
 NAME = "medshare/log/test"
 
