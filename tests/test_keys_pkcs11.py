@@ -9,12 +9,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from medshare.errors import IntegrityError, KeyUnavailableError, StorageError, TokenError
 from medshare.keys import pkcs11_objects as objects
-from medshare.keys.base import KeyStore, pending_generation
+from medshare.keys.base import KeyStore, Purpose, pending_generation
 from medshare.keys.kinds import backend_of
 from medshare.keys.pkcs11 import TOKEN_FILE, TokenBackend, TokenKeyStore
-from medshare.keys.pkcs11_record import key_id
 from medshare.keys.pkcs11_session import Connection
-from medshare.keys.pkcs11_uri import parse_uri
+from medshare.keys.pkcs11_uri import KeyName, parse_uri
 from medshare.suites import p256
 from medshare.suites.kem import wrap
 from medshare.suites.signatures import Verifier
@@ -184,22 +183,24 @@ def test_a_secret_that_begins_with_zeros_keeps_its_size(tmp_path: Path) -> None:
         if private.exchange(ec.ECDH(), other.public_key())[0] == 0
     )
 
+    known = KeyName("known", b"known")
+
     def exchange(token: Connection) -> bytes:
-        known = token.session.create_object(
+        entered = token.session.create_object(
             {
                 Attribute.CLASS: ObjectClass.PRIVATE_KEY,
                 Attribute.KEY_TYPE: KeyType.EC,
                 Attribute.EC_PARAMS: objects._P256,
                 Attribute.VALUE: octets("in the token"),
-                Attribute.ID: b"known",
+                Attribute.ID: known.id,
                 Attribute.DERIVE: True,
                 Attribute.TOKEN: False,
             }
         )
         try:
-            return objects.exchange(token, b"known", point[0])
+            return objects.exchange(token, known, point[0])
         finally:
-            known.destroy()
+            entered.destroy()
             token.forget()
 
     assert make(tmp_path)._token.run(exchange, what="agree") == point[1]
@@ -245,13 +246,15 @@ def test_killed_at_any_step_of_a_change_nothing_is_lost(tmp_path: Path) -> None:
 def test_a_key_that_was_removed_from_the_token_is_named(tmp_path: Path) -> None:
     """A key that somebody deleted is missing, and the error says where from."""
     store = make(tmp_path)
-    name = key_id(store._record.store, f"medshare {store._record.store[:4].hex()} sign 0")
+    name = store._record.identity_key(Purpose.SIGN, 0)
     from pkcs11 import ObjectClass
 
     store._token.run(
         lambda token: token.destroy((ObjectClass.PRIVATE_KEY,), name), what="remove a key"
     )
-    with pytest.raises(KeyUnavailableError, match="'medshare' does not hold the key"):
+    with pytest.raises(
+        KeyUnavailableError, match=f"'medshare' does not hold the key '{name.label}'"
+    ):
         store.signers(0)[0].sign(b"message")
 
 

@@ -17,12 +17,9 @@ from medshare.keys.pkcs11_record import (
     TokenKek,
     TokenRecord,
     _checksum,
-    identity_name,
-    kek_name,
-    key_id,
     parse_record,
 )
-from medshare.keys.pkcs11_uri import Pkcs11Uri
+from medshare.keys.pkcs11_uri import Pkcs11Uri, parse_uri
 from medshare.suites.base import PublicKey
 from tests.strategies import damaged
 
@@ -149,14 +146,15 @@ def test_generations_and_keks_have_an_end() -> None:
 def test_every_key_of_every_station_has_a_name_of_its_own() -> None:
     """Ids differ by station, purpose, generation and label, and have 16 octets."""
     names = [
-        (store, name)
-        for store in (STORE, bytes(16))
+        name
+        for record in (RECORD, replace(RECORD, store=bytes(16)))
         for name in (
-            *(identity_name(store, use, number) for use in Purpose for number in range(3)),
-            kek_name(store, "routine/0"),
-            kek_name(store, "0"),
+            *(record.identity_key(use, number) for use in Purpose for number in range(3)),
+            record.kek_key("routine/0"),
+            record.kek_key("0"),
         )
     ]
-    ids = {key_id(store, name) for store, name in names}
-    assert len(ids) == len(names)
-    assert {len(one) for one in ids} == {16}
+    assert len({name.id for name in names}) == len({name.label for name in names}) == len(names)
+    assert {len(name.id) for name in names} == {16}
+    uri = parse_uri(RECORD.uri_of(names[0], "private"))
+    assert (uri.object, uri.id, uri.token) == (names[0].label, names[0].id, "medshare")

@@ -30,13 +30,11 @@ from medshare.keys.pkcs11_record import (
     Keys,
     TokenGeneration,
     TokenRecord,
-    identity_name,
-    kek_name,
-    key_id,
+    identity_key,
     parse_record,
 )
 from medshare.keys.pkcs11_session import Connection, connect
-from medshare.keys.pkcs11_uri import Pkcs11Uri, require_no_module, require_token
+from medshare.keys.pkcs11_uri import KeyName, Pkcs11Uri, require_no_module, require_token
 from medshare.suites import dhkem_p256, ecdsa_p256
 from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 
@@ -110,9 +108,7 @@ class TokenKeyStore:
                 public,
                 generation.created,
                 generation.pending,
-                uri=self._record.key_uri(
-                    identity_name(self._record.store, purpose, number), "private"
-                ),
+                uri=self._record.uri_of(self._record.identity_key(purpose, number), "private"),
             )
             for number, generation in enumerate(self._record.generations)
             for purpose, public in generation.keys
@@ -121,7 +117,7 @@ class TokenKeyStore:
     def signers(self, generation: int) -> tuple[Signer, ...]:
         """Return the signature key of *generation*."""
         return tuple(
-            TokenSigner(public, self._token, self._id(purpose, generation))
+            TokenSigner(public, self._token, self._record.identity_key(purpose, generation))
             for purpose, public in self._record.generation(generation).keys
             if purpose is Purpose.SIGN
         )
@@ -129,7 +125,7 @@ class TokenKeyStore:
     def openers(self, generation: int) -> tuple[Opener, ...]:
         """Return the key of *generation* to which others wrap."""
         return tuple(
-            TokenOpener(public, self._token, self._id(purpose, generation))
+            TokenOpener(public, self._token, self._record.identity_key(purpose, generation))
             for purpose, public in self._record.generation(generation).keys
             if purpose is Purpose.OPEN
         )
@@ -161,7 +157,7 @@ class TokenKeyStore:
                 kek.label,
                 kek.algorithm,
                 kek.created,
-                uri=self._record.key_uri(kek_name(self._record.store, kek.label), "secret-key"),
+                uri=self._record.uri_of(self._record.kek_key(kek.label), "secret-key"),
             )
             for kek in self._record.keks
         )
@@ -173,10 +169,9 @@ class TokenKeyStore:
             if self._record.has_kek(label):
                 return
             record = self._record.with_kek(label, created=created)
-            name = kek_name(record.store, label)
-            identity = key_id(record.store, name)
+            name = record.kek_key(label)
             self._token.run(
-                lambda token: objects.make_kek(token, name, identity),
+                lambda token: objects.make_kek(token, name),
                 what="make a key-encryption key",
             )
             self._write(record)
@@ -186,37 +181,33 @@ class TokenKeyStore:
         with self._changing():
             if not self._record.has_kek(label):
                 return
-            identity = self._kek_id(label)
+            name = self._kek_key(label)
             self._token.run(
-                lambda token: objects.destroy_kek(token, identity),
+                lambda token: objects.destroy_kek(token, name),
                 what="destroy a key-encryption key",
             )
             self._write(self._record.without_kek(label))
 
     def wrap_key(self, label: str, key: bytes) -> bytes:
         """Return *key* wrapped inside the token."""
-        name = self._kek_id(label)
+        name = self._kek_key(label)
         require_key(key)
         return self._token.run(lambda token: objects.wrap(token, name, key), what="wrap a key")
 
     def unwrap_key(self, label: str, wrapped: bytes) -> bytes:
         """Return the key that `wrap_key` wrapped."""
-        name = self._kek_id(label)
+        name = self._kek_key(label)
         require_wrapped(wrapped)
         return self._token.run(
             lambda token: objects.unwrap(token, name, wrapped), what="unwrap a key"
         )
 
-    def _id(self, purpose: Purpose, generation: int) -> bytes:
-        store = self._record.store
-        return key_id(store, identity_name(store, purpose, generation))
-
-    def _kek_id(self, label: str) -> bytes:
-        """Return the id of the KEK called *label*, also of one that another process has made."""
+    def _kek_key(self, label: str) -> KeyName:
+        """Return the name of the KEK called *label*, also of one that another process has made."""
         if not self._record.has_kek(label):
             self._record = _read(self._path)
         self._record.kek(label)
-        return key_id(self._record.store, kek_name(self._record.store, label))
+        return self._record.kek_key(label)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:
@@ -237,7 +228,7 @@ class TokenSigner:
 
     public: PublicKey
     _token: Connection
-    _id: bytes
+    _name: KeyName
 
     def __repr__(self) -> str:
         return f"TokenSigner({self.public!r})"
@@ -246,7 +237,7 @@ class TokenSigner:
         """Return the signature over *message*: r ‖ s."""
         digest = hashlib.sha256(message).digest()
         signature = self._token.run(
-            lambda token: objects.sign(token, self._id, digest), what="sign"
+            lambda token: objects.sign(token, self._name, digest), what="sign"
         )
         if len(signature) != ecdsa_p256.SIGNATURE_SIZE:
             raise TokenError("the token signs in a form that is not that of PKCS#11")
@@ -259,7 +250,7 @@ class TokenOpener:
 
     public: PublicKey
     _token: Connection
-    _id: bytes
+    _name: KeyName
 
     def __repr__(self) -> str:
         return f"TokenOpener({self.public!r})"
@@ -269,7 +260,7 @@ class TokenOpener:
 
         def exchange(point: bytes) -> bytes:
             return self._token.run(
-                lambda token: objects.exchange(token, self._id, point), what="agree on a key"
+                lambda token: objects.exchange(token, self._name, point), what="agree on a key"
             )
 
         return dhkem_p256.unwrap_with(exchange, self.public.value, wrapped, info=info)
@@ -278,21 +269,10 @@ class TokenOpener:
 def _make_identity(token: Connection, store: bytes, generation: int) -> Keys:
     """Make the keys of *generation*, in place of what an interrupted run made of them."""
     token.require_mechanisms(objects.IDENTITY_MECHANISMS)
-    signs, opens = (identity_name(store, purpose, generation) for purpose in Purpose)
-    return (
-        (
-            Purpose.SIGN,
-            PublicKey(
-                ecdsa_p256.NAME, objects.make_signature_key(token, signs, key_id(store, signs))
-            ),
-        ),
-        (
-            Purpose.OPEN,
-            PublicKey(
-                dhkem_p256.NAME, objects.make_agreement_key(token, opens, key_id(store, opens))
-            ),
-        ),
-    )
+    signs, opens = (identity_key(store, purpose, generation) for purpose in Purpose)
+    signing = PublicKey(ecdsa_p256.NAME, objects.make_signature_key(token, signs))
+    opening = PublicKey(dhkem_p256.NAME, objects.make_agreement_key(token, opens))
+    return ((Purpose.SIGN, signing), (Purpose.OPEN, opening))
 
 
 def _read(path: Path) -> TokenRecord:

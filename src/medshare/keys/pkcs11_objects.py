@@ -11,6 +11,7 @@ from medshare.errors import TokenError
 from medshare.keys.kek import does_not_unwrap
 from medshare.keys.pkcs11_errors import is_no_wrap, library_error
 from medshare.keys.pkcs11_session import Connection
+from medshare.keys.pkcs11_uri import KeyName
 from medshare.suites import p256
 from medshare.suites.base import KEY_SIZE
 
@@ -20,42 +21,42 @@ _P256: Final = bytes.fromhex("06082a8648ce3d030107")
 """The name of the curve, 1.2.840.10045.3.1.7, in DER."""
 
 
-def make_signature_key(token: Connection, name: str, identity: bytes) -> bytes:
-    """Make the key pair *name* that signs, in place of what has its *identity*.
+def make_signature_key(token: Connection, name: KeyName) -> bytes:
+    """Make the key pair *name* that signs, in place of what has its id.
 
     Returns its point.  Whatever an interrupted run has made of it is removed before.
     """
     from pkcs11 import MechanismFlag
 
-    return _make_pair(token, name, identity, MechanismFlag.SIGN | MechanismFlag.VERIFY)
+    return _make_pair(token, name, MechanismFlag.SIGN | MechanismFlag.VERIFY)
 
 
-def make_agreement_key(token: Connection, name: str, identity: bytes) -> bytes:
+def make_agreement_key(token: Connection, name: KeyName) -> bytes:
     """Make the key pair *name* for Diffie-Hellman, likewise; return its point."""
     from pkcs11 import MechanismFlag
 
-    return _make_pair(token, name, identity, MechanismFlag.DERIVE)
+    return _make_pair(token, name, MechanismFlag.DERIVE)
 
 
-def destroy_kek(token: Connection, identity: bytes) -> None:
-    """Remove the AES key with this *identity*, if there is one."""
+def destroy_kek(token: Connection, name: KeyName) -> None:
+    """Remove the AES key called *name*, if there is one."""
     from pkcs11 import ObjectClass
 
-    token.destroy((ObjectClass.SECRET_KEY,), identity)
+    token.destroy((ObjectClass.SECRET_KEY,), name)
 
 
-def _make_pair(token: Connection, name: str, identity: bytes, capabilities: Any) -> bytes:
+def _make_pair(token: Connection, name: KeyName, capabilities: Any) -> bytes:
     """Make a key pair that cannot be extracted; return its point."""
     from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-    token.destroy((ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY), identity)
+    token.destroy((ObjectClass.PRIVATE_KEY, ObjectClass.PUBLIC_KEY), name)
     parameters = token.session.create_domain_parameters(
         KeyType.EC, {Attribute.EC_PARAMS: _P256}, local=True
     )
     public, _ = parameters.generate_keypair(
         store=True,
-        id=identity,
-        label=name,
+        id=name.id,
+        label=name.label,
         capabilities=capabilities,
         mechanism=Mechanism.EC_KEY_PAIR_GEN,
         private_template={
@@ -78,19 +79,19 @@ def _point(encoded: bytes) -> bytes:
     return encoded
 
 
-def sign(token: Connection, identity: bytes, digest: bytes) -> bytes:
-    """Return the ECDSA signature over *digest* by the key with this *identity*."""
+def sign(token: Connection, name: KeyName, digest: bytes) -> bytes:
+    """Return the ECDSA signature over *digest* by the key called *name*."""
     from pkcs11 import Mechanism, ObjectClass
 
-    key = token.key(ObjectClass.PRIVATE_KEY, identity)
+    key = token.key(ObjectClass.PRIVATE_KEY, name)
     return bytes(key.sign(digest, mechanism=Mechanism.ECDSA))
 
 
-def exchange(token: Connection, identity: bytes, point: bytes) -> bytes:
+def exchange(token: Connection, name: KeyName, point: bytes) -> bytes:
     """Return the x coordinate that Diffie-Hellman gives, 32 octets."""
     from pkcs11 import KDF, KeyType, Mechanism, MechanismFlag, ObjectClass
 
-    key = token.key(ObjectClass.PRIVATE_KEY, identity)
+    key = token.key(ObjectClass.PRIVATE_KEY, name)
     derived = key.derive_key(
         KeyType.GENERIC_SECRET,
         8 * p256.NUMBER_SIZE,
@@ -102,18 +103,18 @@ def exchange(token: Connection, identity: bytes, point: bytes) -> bytes:
     return _taken(derived).rjust(p256.NUMBER_SIZE, b"\x00")
 
 
-def make_kek(token: Connection, name: str, identity: bytes) -> None:
-    """Make the AES-256 key *name*, in place of what has its *identity*."""
+def make_kek(token: Connection, name: KeyName) -> None:
+    """Make the AES-256 key *name*, in place of what has its id."""
     from pkcs11 import Attribute, KeyType, Mechanism, MechanismFlag
 
     token.require_mechanisms(KEK_MECHANISMS)
-    destroy_kek(token, identity)
+    destroy_kek(token, name)
     token.session.generate_key(
         KeyType.AES,
         8 * KEY_SIZE,
         store=True,
-        id=identity,
-        label=name,
+        id=name.id,
+        label=name.label,
         capabilities=MechanismFlag.WRAP | MechanismFlag.UNWRAP,
         mechanism=Mechanism.AES_KEY_GEN,
         template={
@@ -124,11 +125,11 @@ def make_kek(token: Connection, name: str, identity: bytes) -> None:
     )
 
 
-def wrap(token: Connection, identity: bytes, key: bytes) -> bytes:
-    """Return *key* wrapped under the AES key with this *identity*."""
+def wrap(token: Connection, name: KeyName, key: bytes) -> bytes:
+    """Return *key* wrapped under the AES key called *name*."""
     from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass
 
-    kek = token.key(ObjectClass.SECRET_KEY, identity)
+    kek = token.key(ObjectClass.SECRET_KEY, name)
     entered = token.session.create_object(
         {
             Attribute.CLASS: ObjectClass.SECRET_KEY,
@@ -143,11 +144,11 @@ def wrap(token: Connection, identity: bytes, key: bytes) -> bytes:
         entered.destroy()
 
 
-def unwrap(token: Connection, identity: bytes, wrapped: bytes) -> bytes:
+def unwrap(token: Connection, name: KeyName, wrapped: bytes) -> bytes:
     """Return the key in *wrapped*; raise IntegrityError when it is not of this AES key."""
     from pkcs11 import KeyType, Mechanism, MechanismFlag, ObjectClass
 
-    kek = token.key(ObjectClass.SECRET_KEY, identity)
+    kek = token.key(ObjectClass.SECRET_KEY, name)
     try:
         key = kek.unwrap_key(
             ObjectClass.SECRET_KEY,
@@ -160,7 +161,7 @@ def unwrap(token: Connection, identity: bytes, wrapped: bytes) -> bytes:
     except library_error() as error:
         if not is_no_wrap(error):
             raise
-        wrap(token, identity, bytes(KEY_SIZE))  # raises where the token is at fault
+        wrap(token, name, bytes(KEY_SIZE))  # raises where the token is at fault
         raise does_not_unwrap() from error
     return _taken(key)
 

@@ -26,7 +26,14 @@ from medshare.keys.base import Purpose
 from medshare.keys.kek import AES_KW, MAX_KEKS, check_label, no_such_kek
 from medshare.keys.material import MAX_GENERATIONS, MAX_KEYS, too_many_keks
 from medshare.keys.pkcs11_errors import too_many_generations
-from medshare.keys.pkcs11_uri import MAX_URI, Pkcs11Uri, parse_uri, require_no_module, require_token
+from medshare.keys.pkcs11_uri import (
+    MAX_URI,
+    KeyName,
+    Pkcs11Uri,
+    parse_uri,
+    require_no_module,
+    require_token,
+)
 from medshare.suites import suite_named
 from medshare.suites.base import PublicKey
 
@@ -121,9 +128,17 @@ class TokenRecord:
         """Return this without the KEK called *label*."""
         return replace(self, keks=tuple(kek for kek in self.keks if kek.label != label))
 
-    def key_uri(self, name: str, kind: str) -> str:
-        """Return the URI of the key called *name*, of *kind* `private` or `secret-key`."""
-        return str(replace(self.uri, object=name, id=key_id(self.store, name), type=kind))
+    def identity_key(self, purpose: Purpose, generation: int) -> KeyName:
+        """Return what the key of *generation* for *purpose* is called in the token."""
+        return identity_key(self.store, purpose, generation)
+
+    def kek_key(self, label: str) -> KeyName:
+        """Return what the KEK called *label* is called in the token."""
+        return _named(self.store, f"kek {label}")
+
+    def uri_of(self, key: KeyName, kind: str) -> str:
+        """Return the URI of *key*, which is of *kind* `private` or `secret-key`."""
+        return str(replace(self.uri, object=key.label, id=key.id, type=kind))
 
     def encode(self) -> bytes:
         """Return the octets of the file."""
@@ -146,20 +161,15 @@ class TokenRecord:
         return canonical.encode([LABEL, VERSION, body, _checksum(VERSION, body).value])
 
 
-def key_id(store: bytes, name: str) -> bytes:
-    """Return the CKA_ID of the key called *name* of the station *store*."""
-    digest = suite_named("intl").digest(b"medshare token key\x00", store, name.encode())
-    return digest.value[:ID_SIZE]
+def identity_key(store: bytes, purpose: Purpose, generation: int) -> KeyName:
+    """Return what a key of the station *store* is called in the token."""
+    return _named(store, f"{purpose} {generation}")
 
 
-def identity_name(store: bytes, purpose: Purpose, generation: int) -> str:
-    """Return what an identity key of the station *store* is called in the token (CKA_LABEL)."""
-    return f"medshare {store[:4].hex()} {purpose} {generation}"
-
-
-def kek_name(store: bytes, label: str) -> str:
-    """Return what the KEK with *label* of the station *store* is called in the token."""
-    return f"medshare {store[:4].hex()} kek {label}"
+def _named(store: bytes, what: str) -> KeyName:
+    label = f"medshare {store[:4].hex()} {what}"
+    digest = suite_named("intl").digest(b"medshare token key\x00", store, label.encode())
+    return KeyName(label, digest.value[:ID_SIZE])
 
 
 def _checksum(version: int, body: bytes) -> Digest:

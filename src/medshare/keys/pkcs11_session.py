@@ -31,7 +31,7 @@ from medshare.errors import (
 )
 from medshare.keys import pkcs11_errors
 from medshare.keys.pkcs11_errors import library_error, token_errors
-from medshare.keys.pkcs11_uri import Pkcs11Uri
+from medshare.keys.pkcs11_uri import KeyName, Pkcs11Uri
 
 if TYPE_CHECKING:
     import pkcs11
@@ -55,7 +55,7 @@ class Connection:
         self._module = module
         self._pin: str | None = pin
         self._session: pkcs11.Session | None = None
-        self._keys: dict[tuple[int, bytes], Any] = {}
+        self._keys: dict[tuple[int, KeyName], Any] = {}
 
     def __repr__(self) -> str:
         return f"Connection({self.label!r})"
@@ -89,8 +89,8 @@ class Connection:
             self.forget()
             return work(self)
 
-    def key(self, kind: int, name: bytes) -> Any:
-        """Return the key object of class *kind* whose id is *name*; only inside `run`.
+    def key(self, kind: int, name: KeyName) -> Any:
+        """Return the key object of class *kind* that is called *name*; only inside `run`.
 
         Raises KeyUnavailableError when there is none.
         """
@@ -98,24 +98,24 @@ class Connection:
             found = self.find(kind, name)
             if len(found) != 1:
                 raise KeyUnavailableError(
-                    f"the token '{self.label}' does not hold the key {name.hex()}",
+                    f"the token '{self.label}' does not hold the key '{name.label}'",
                     hint="restore the newest backup of the token, or use the one that holds it",
                 )
             self._keys[(kind, name)] = found[0]
         return self._keys[(kind, name)]
 
-    def find(self, kind: int, name: bytes) -> Sequence[Any]:
-        """Return the objects of class *kind* whose id is *name*; only inside `run`."""
+    def find(self, kind: int, name: KeyName) -> Sequence[Any]:
+        """Return the objects of class *kind* with the id of *name*; only inside `run`."""
         from pkcs11 import Attribute, ObjectClass
         from pkcs11.exceptions import FunctionNotSupported, RandomNoRNG
 
         with suppress(RandomNoRNG, FunctionNotSupported):
             # The library complains on stderr when a search begins in a session that is lost.
             self.session.generate_random(64)
-        wanted = {Attribute.CLASS: ObjectClass(kind), Attribute.ID: name}
+        wanted = {Attribute.CLASS: ObjectClass(kind), Attribute.ID: name.id}
         return list(self.session.get_objects(wanted))
 
-    def destroy(self, kinds: Iterable[int], name: bytes) -> None:
+    def destroy(self, kinds: Iterable[int], name: KeyName) -> None:
         """Remove whatever objects of *kinds* have the id *name*; only inside `run`."""
         for kind in kinds:
             self._keys.pop((kind, name), None)

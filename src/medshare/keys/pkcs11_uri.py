@@ -73,6 +73,14 @@ class Pkcs11Uri:
         return replace(self, object=None, id=None, type=None, module_path=None)
 
 
+@dataclass(frozen=True, slots=True)
+class KeyName:
+    """What a key is called in a token: CKA_LABEL for people, CKA_ID to find it by."""
+
+    label: str
+    id: bytes
+
+
 def parse_uri(text: str) -> Pkcs11Uri:
     """Return what *text* says; raise FormatError unless all of it is understood."""
     if len(text) > MAX_URI:
