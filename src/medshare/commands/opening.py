@@ -1,8 +1,10 @@
 """From what was typed to a station, its identity and a way to the other side."""
 
+import importlib
 import re
+import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -78,16 +80,40 @@ def station_if_any() -> "Station | None":
 
 
 @contextmanager
-def open_way(way: Way) -> "Iterator[tuple[Station, Identity, Transport]]":
+def _loading(*modules: str) -> Iterator[None]:
+    """Import *modules* while the block runs; what cannot be imported fails where it is used.
+
+    A passphrase takes time, to be typed and to be made a key of, and leaves the interpreter
+    free meanwhile: the program is a quarter of a second earlier at work.
+    """
+
+    def load() -> None:
+        for module in modules:
+            with suppress(ImportError, MedshareError):
+                importlib.import_module(module)
+
+    thread = threading.Thread(target=load, name="medshare-loading", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+@contextmanager
+def open_way(way: Way, *modules: str) -> "Iterator[tuple[Station, Identity, Transport]]":
     """Give the station, its identity and an open transport; close the transport at the end.
 
-    Asks for the passphrase when there is a terminal and no other source of it.
+    Asks for the passphrase when there is a terminal and no other source of it; *modules*
+    are those that the caller will need after that.
     """
     from medshare.commands.unlock import unlock_identity
 
     settings, station = open_station()
     route = _route(way, settings)
-    identity = unlock_identity(station, settings, file=way.passphrase_file)
+    kind = "folder" if isinstance(route, Path) else "relay"
+    with _loading(f"medshare.transport.{kind}", *modules):
+        identity = unlock_identity(station, settings, file=way.passphrase_file)
     transport = _connect(route, settings, identity)
     try:
         yield station, identity, transport

@@ -46,6 +46,14 @@ _GRAVE: Final = (IntegrityError, AuthenticityError, FormatError)
 _OF_ONE_PARCEL: Final = (*_GRAVE, KeyUnavailableError, NotFoundError, PolicyError, UsageError)
 """Faults of one parcel; what concerns the relay or the disk ends the command at once."""
 
+_TO_SEND: Final = ("medshare.sharing.send", "medshare.codecs.encoder", "medshare.commands.views")
+_TO_RECEIVE: Final = (
+    "medshare.sharing.receive",
+    "medshare.codecs.planes",
+    "medshare.commands.views",
+)
+"""Imported while the passphrase is made a key of."""
+
 _FOREVER: Final = "forever"
 _SECONDS: Final = re.compile(r"[0-9]{1,9}(\.[0-9]{1,3})?")
 _TIME: Final = re.compile(rf"{_FOREVER}|{_SECONDS.pattern}|[0-9]{{1,9}}[smhdwy]")
@@ -156,10 +164,9 @@ def send(
     Nobody but the contacts named can read what is sent. Running the same command again
     goes on where an interrupted one stopped; nothing is sent or read twice.
     """
-    from medshare.commands import records, views
-    from medshare.sharing.send import send as send_parcel
+    with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
+        from medshare.sharing.send import send as send_parcel
 
-    with open_way(way) as (station, identity, transport), choose(mode) as out:
         contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
         result = send_parcel(
             paths,
@@ -171,6 +178,8 @@ def send(
             on_event=out.event,
         )
         route = transport.route
+    from medshare.commands import records, views
+
     called = {contact.station: contact.name for contact in contacts}
     missing = [called[one] for one in result.missing_receipts]
     out.result(
@@ -245,7 +254,7 @@ def receive(
     """
     if output is None and not only_list:
         raise UsageError("where shall the files go?", hint="give --output DIR, or --list to look")
-    with open_way(way) as (station, identity, transport):
+    with open_way(way, *_TO_RECEIVE) as (station, identity, transport):
         if output is None or only_list:
             _show_waiting(parcel, identity, station, transport, mode)
             return
