@@ -16,6 +16,7 @@ from medshare.disk.atomic import (
     make_folder,
     storage_errors,
 )
+from medshare.disk.separation import require_no_station_around
 from medshare.errors import StorageError
 from medshare.ids import ParcelId, StationId
 from medshare.wire.routes import chunk_name
@@ -60,7 +61,8 @@ class ParcelPaths:
 class DataFolder:
     """A relay's folder with its parts; it exists and is private once this returns.
 
-    Raises StorageError when others can read it: it holds who sends to whom.
+    Raises StorageError when others can read it: it holds who sends to whom; and when it lies
+    in the folder of a station, which holds keys.
     """
 
     def __init__(self, path: Path) -> None:
@@ -68,6 +70,7 @@ class DataFolder:
         self.cards = path / "cards"
         self.parcels = path / "parcels"
         self.database = path / DATABASE
+        require_no_station_around(path, what="the data folder of the relay")
         make_folder(path)
         with storage_errors("look at the data folder"):
             status = path.stat()

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from medshare.disk.separation import require_apart
 from medshare.envelope import parse_envelope
 from medshare.errors import MedshareError
 from medshare.ids import ParcelId
@@ -89,6 +90,7 @@ def receive(
         StorageError, TransferError: see `medshare.errors`.
     """
     options = options or ReceiveOptions()
+    require_apart(output, station.home, what="the output folder")
     opened = open_parcel(
         parcel,
         identity=identity,

@@ -52,10 +52,7 @@ def send(
         StorageError, TransferError, UsageError: see `medshare.errors`.
     """
     options = governed(options or SendOptions(), station.policy, identity)
-    if not to:
-        raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
-    for one in to:
-        one.require_trusted()
+    _require_recipients(to)
     stations = [one.station for one in to]
     request = request_of(paths, stations, transport.route, options=options, station=station)
     restarts = 0
@@ -78,6 +75,13 @@ def send(
             on_event(Notice("send.changed", f"{error.message}: starting anew"))
         finally:
             outgoing.journal.close()
+
+
+def _require_recipients(to: Sequence[Contact]) -> None:
+    if not to:
+        raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
+    for one in to:
+        one.require_trusted()
 
 
 def _outgoing(

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Final
 
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
+from medshare.disk.separation import require_place_for_keys
 from medshare.errors import (
     AuthenticityError,
     FormatError,
@@ -160,6 +161,7 @@ class Station:
             )
         require_private(home, what="the folder of this station")
         require_private(home / _KEYS, what="the folder of the keystore")
+        require_place_for_keys(home)
         _require_keystore(home / _KEYS)
         return cls(home, _read_card(home / _CARD))
 
@@ -272,6 +274,7 @@ def _check_name(name: str) -> None:
 
 def _prepare_home(home: Path) -> None:
     """Let *home* be a folder of its owner's alone, without taking anything from anybody."""
+    require_place_for_keys(home)
     private_folder(home)
     with storage_errors("list the folder of the new station"):
         found = {path.name for path in home.iterdir()}
