@@ -4,9 +4,11 @@ Nothing here writes or waits for a lock.  What is appended meanwhile is seen or 
 never taken for a fault: checkpoints are read first, noted hashes counted next, entries last.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import groupby
 from pathlib import Path
 
 from medshare.audit.checkpoint import Checkpoint, LogKeys, cosigned_at, require_signed
@@ -78,6 +80,16 @@ class RecordReader:
         for place, batch in self.batches(start):
             for number, data in enumerate(batch, place):
                 yield _parsed(data, number)
+
+    def chosen(self, numbers: Sequence[int]) -> Iterator[Entry]:
+        """Yield the entries with these *numbers*, which ascend; those not kept are left out."""
+        firsts = [segment.first for segment in self.segments]
+        for place, group in groupby(numbers, key=lambda number: bisect_right(firsts, number) - 1):
+            if place >= 0:
+                content = self.segments[place].read()
+                for number in group:
+                    if number < content.number:
+                        yield _parsed(content.entries[number - content.first], number)
 
     def octets(self, number: int) -> bytes:
         """Return entry *number* as it is stored; raise NotFoundError when it is not kept."""
