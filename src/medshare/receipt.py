@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from medshare import canonical, signed
+from medshare import anchor, canonical, signed
+from medshare.anchor import Anchor
 from medshare.canonical import Fields
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.errors import FormatError, LimitError
@@ -47,6 +48,8 @@ class Receipt:
     recipient_keys: tuple[PublicKey, ...]
     received: int
     files: tuple[ReceivedFile, ...]
+    anchor: Anchor | None = None
+    """What the recipient's record was when it signed."""
 
 
 def encode_receipt(receipt: Receipt, signers: Sequence[Signer]) -> bytes:
@@ -55,7 +58,7 @@ def encode_receipt(receipt: Receipt, signers: Sequence[Signer]) -> bytes:
     body = canonical.encode(
         {
             "critical": {},
-            "extra": {},
+            "extra": anchor.to_extra(receipt.anchor),
             "files": files,
             "parcel": receipt.parcel,
             "received": receipt.received,
@@ -80,7 +83,7 @@ def parse_receipt(data: bytes) -> Receipt:
     value = canonical.decode(outer.body, limit=MAX_RECEIPT_SIZE, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
-    fields.mapping("extra")
+    extra = fields.mapping("extra")
     keys = fields.items("recipient_keys", maximum=signed.MAX_SIGNATURES)
     receipt = Receipt(
         parcel=ParcelId(fields.octets("parcel", size=PARCEL_ID_SIZE)),
@@ -91,6 +94,7 @@ def parse_receipt(data: bytes) -> Receipt:
         recipient_keys=signed.keys_from_value(keys, what=_WHAT),
         received=fields.time("received"),
         files=tuple(_file(item) for item in fields.items("files", maximum=MAX_FILES)),
+        anchor=anchor.from_extra(extra, what=_WHAT),
     )
     fields.finish()
     require_identity_set(receipt.recipient_keys, what=_WHAT)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from medshare import canonical, signed
+from medshare import anchor, canonical, signed
+from medshare.anchor import Anchor
 from medshare.canonical import Fields
 from medshare.chunking import MAX_CHUNKS
 from medshare.digest import DIGEST_SIZE, Digest
@@ -35,6 +36,8 @@ class Seal:
     sealed: int
     digest: Digest
     """Digest of the whole encoded seal; not part of it."""
+    anchor: Anchor | None = None
+    """What the sender's record was when it sealed."""
 
     def require_chunk(self, index: int, digest: Digest) -> None:
         """Raise DigestMismatchError unless *digest* is that of chunk *index*.
@@ -57,7 +60,7 @@ def encode_seal(seal: Seal, envelope: Envelope, signers: Sequence[Signer]) -> tu
             "chunks": b"".join(chunk.value for chunk in seal.chunks),
             "critical": {},
             "envelope": seal.envelope.value,
-            "extra": {},
+            "extra": anchor.to_extra(seal.anchor),
             "manifest": seal.manifest.value,
             "parcel": seal.parcel,
             "sealed": seal.sealed,
@@ -77,7 +80,7 @@ def parse_seal(data: bytes, envelope: Envelope) -> Seal:
     value = canonical.decode(outer.body, limit=MAX_SEAL_SIZE, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
     canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
-    fields.mapping("extra")
+    extra = fields.mapping("extra")
     listing = fields.octets("chunks", size=envelope.chunk_count * DIGEST_SIZE)
     seal = Seal(
         parcel=ParcelId(fields.octets("parcel", size=PARCEL_ID_SIZE)),
@@ -88,6 +91,7 @@ def parse_seal(data: bytes, envelope: Envelope) -> Seal:
         ),
         sealed=fields.time("sealed"),
         digest=envelope.cipher_suite.digest(data),
+        anchor=anchor.from_extra(extra, what=_WHAT),
     )
     fields.finish()
     if seal.parcel != envelope.parcel or seal.envelope != envelope.digest:
