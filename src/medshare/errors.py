@@ -12,7 +12,8 @@
     ├── AuthenticityError            not from whom it claims
     │   ├── SignatureError           a signature is missing or does not verify
     │   └── UntrustedSignerError     well signed, by somebody nobody here trusts
-    │       └── RevokedError         with keys, or by a station, that was trusted once
+    │       ├── RevokedError         with keys, or by a station, that was trusted once
+    │       └── CredentialError      no authority that is trusted here vouches for it
     ├── KeyUnavailableError          the secret that would be needed is not here
     │   ├── NoIdentityMatchError     the parcel is addressed to somebody else
     │   ├── PassphraseError          the keystore does not open with this passphrase or PIN
@@ -118,6 +119,12 @@ class RevokedError(UntrustedSignerError):
     """Signed with keys that were revoked, or by a station that is no longer trusted."""
 
     code = "authenticity.revoked"
+
+
+class CredentialError(UntrustedSignerError):
+    """No credential, or none that is good; the code says which check failed."""
+
+    code = "credential"
 
 
 class KeyUnavailableError(MedshareError):

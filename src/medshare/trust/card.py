@@ -30,6 +30,8 @@ MAX_CARD_FILE: Final = MAX_GENERATIONS * MAX_CARD_SIZE
 MAX_NAME: Final = 128
 _BEGIN: Final = "-----BEGIN MEDSHARE CARD-----"
 _END: Final = "-----END MEDSHARE CARD-----"
+_CERTIFICATES: Final = "-----BEGIN CERTIFICATE-----"
+"""What may follow a card: the certificates that vouch for it (`trust.credential`)."""
 _FINGERPRINT_GROUPS: Final = 6
 _MAX_ITEMS: Final = 1024
 _WHAT: Final = "the card"
@@ -89,13 +91,16 @@ class Card:
         return self.current.name
 
     @property
+    def body(self) -> bytes:
+        """The newest generation as it is signed."""
+        newest = _entries(self.encoded)[-1]
+        return signed.parse(newest, label=LABEL, limit=MAX_CARD_SIZE, what=_WHAT).body
+
+    @property
     def fingerprint(self) -> str:
         """Six groups of five digits over the newest generation as signed, to compare by voice."""
         suite = suite_named(self.current.suite)
-        newest = signed.parse(
-            _entries(self.encoded)[-1], label=LABEL, limit=MAX_CARD_SIZE, what=_WHAT
-        )
-        digest = suite.digest(b"medshare/1 fingerprint\x00", newest.body).value
+        digest = suite.digest(b"medshare/1 fingerprint\x00", self.body).value
         number = int.from_bytes(digest[:24])
         digits = f"{number % 10 ** (5 * _FINGERPRINT_GROUPS):0{5 * _FINGERPRINT_GROUPS}d}"
         return " ".join(digits[at : at + 5] for at in range(0, len(digits), 5))
@@ -233,11 +238,17 @@ def armor(card: Card) -> str:
 
 
 def dearmor(data: bytes) -> bytes:
-    """Return the octets of a card given as armored text or as they are."""
+    """Return the octets of a card given as armored text, or as they are.
+
+    Certificates may follow the text; they are left alone.
+    """
     if not data.lstrip().startswith(b"-----"):
         return data
-    text = data.decode("ascii", "replace").replace("\r", "").strip()
-    if not (text.startswith(_BEGIN) and text.endswith(_END)):
+    whole = data.decode("ascii", "replace").replace("\r", "").strip()
+    text, end, rest = whole.partition(_END)
+    text += end
+    certified = not rest or rest.strip().startswith(_CERTIFICATES)
+    if not (text.startswith(_BEGIN) and end and certified):
         raise FormatError("this is not a medshare card, or it is cut off")
     try:
         return base64.b64decode("".join(text[len(_BEGIN) : -len(_END)].split()), validate=True)
