@@ -121,11 +121,10 @@ class Fetching:
                 index = self._work.take()
                 if index is not None or self._all_settled():
                     return index
-                scout = not self._scouting
-                self._scouting = True
-                if not scout:
+                if self._scouting or self._is_all_under_way():
                     self._changed.wait(1.0)
                     continue
+                self._scouting = True
             try:
                 self._scout(crew)
             finally:
@@ -137,14 +136,20 @@ class Fetching:
     def _all_settled(self) -> bool:
         return self._work.done_count + len(self._hopeless) == self._work.total
 
+    def _is_all_under_way(self) -> bool:
+        """Tell whether there is nothing to wait for but the chunks that others are fetching."""
+        moving = self._work.moving_count
+        settled = self._work.done_count + len(self._hopeless)
+        return moving > 0 and (self._is_sealed() or settled + moving == self._work.total)
+
     def _scout(self, crew: Crew) -> None:
-        """Wait for chunks that the sender has yet to deliver."""
-        if self._work.moving_count:
-            crew.pause(0.2)
-            return
+        """Wait for chunks that the sender has yet to deliver, while others fetch what is there."""
         wait = min(self._wait, self._damage_wait) if self._is_sealed() else self._wait
         left = wait - (time.monotonic() - self._meter.last_moved)
         if left <= 0:
+            if self._work.moving_count:
+                crew.pause(0.2)
+                return
             raise self._unfinished()
         known = self._stored
         if known is None:
@@ -235,6 +240,7 @@ class Fetching:
         crew.pause(0.5)
         with self._changed:
             self._work.withdraw(index)
+            self._changed.notify_all()
 
     def _damaged(self, index: int, error: MedshareError, crew: Crew) -> None:
         """Fetch a damaged chunk again, ask for a replacement, or give it up."""
@@ -253,6 +259,7 @@ class Fetching:
             crew.pause(self._damage_delay * 2 ** (count - 2))
         with self._changed:
             self._work.failed(index)
+            self._changed.notify_all()
 
     def names(self, indexes: Iterable[int]) -> str:
         """Return the names of the files that lie in these chunks, for the user's eyes."""
