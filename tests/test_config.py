@@ -6,8 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from medshare.config import CONFIG_FILE, MAX_CONFIG, Settings, home_folder, load_settings
+from medshare.config import (
+    CONFIG_FILE,
+    MAX_CONFIG,
+    Settings,
+    home_folder,
+    load_settings,
+    vault_folder,
+)
+from medshare.disk.separation import require_apart
 from medshare.errors import StorageError, UsageError
+from medshare.ids import StationId
 
 
 def configured(home: Path, text: str) -> dict[str, str]:
@@ -143,3 +152,22 @@ def test_an_empty_home_variable_does_not_lead_to_the_root_folder(
     assert home.is_absolute()
     assert len(home.parts) > 3
     assert stat.S_ISDIR(home.parents[3].stat().st_mode)
+
+
+def test_the_vault_is_apart_from_the_keys(tmp_path: Path) -> None:
+    """By default each station has a vault of its own, outside the folder with its keystore."""
+    station = StationId(bytes(range(32)))
+    environ = {"HOME": os.environ["HOME"]}
+    settings = load_settings(environ)
+    usual = vault_folder(settings, station, environ)
+    assert usual.parts[-2:] == ("medshare-vault", "0001020304050607")
+    require_apart(usual, settings.home, what="the vault")
+
+
+def test_a_vault_is_where_it_is_configured_to_be(tmp_path: Path) -> None:
+    """The environment goes before the file; a relative path is made absolute."""
+    environ = configured(tmp_path, 'vault = "/srv/vault"')
+    station = StationId(bytes(32))
+    assert vault_folder(load_settings(environ), station, environ) == Path("/srv/vault")
+    environ["MEDSHARE_VAULT"] = "here"
+    assert vault_folder(load_settings(environ), station, environ) == Path.cwd() / "here"

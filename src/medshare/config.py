@@ -1,6 +1,7 @@
 """From environment and `config.toml` to objects: the one place that reads either.
 
 `MEDSHARE_HOME`             where the station keeps everything
+`MEDSHARE_VAULT`            where it keeps sealed parcels at rest, apart from its keys
 `MEDSHARE_RELAY`            the relay to use when no other is named
 `MEDSHARE_RELAY_CA`         a file with the certificates that vouch for that relay, if the
                             system's own do not
@@ -15,6 +16,7 @@
     keyring = true                                     # needs medshare[keyring]
     keystore = "pkcs11:token=medshare"                 # what `medshare init` makes
     pkcs11_module = "/usr/lib/softhsm/libsofthsm2.so"  # needs medshare[hsm]
+    vault = "/srv/medshare-vault"
 
 An environment variable goes before the file, an option on the command line before both.  The
 library of a token is code that handles keys: it is named here and nowhere else, as
@@ -33,10 +35,12 @@ from typing import Any, Final
 
 from medshare.disk.atomic import read_file, storage_errors
 from medshare.errors import LimitError, MedshareError, StorageError, UsageError
+from medshare.ids import StationId
 from medshare.keys.passphrase import Ask, Sources
 
 CONFIG_FILE: Final = "config.toml"
 MAX_CONFIG: Final = 1 << 16
+_STATION_DIGITS: Final = 16
 _KEYS: Final = (
     "keyring",
     "keystore",
@@ -44,6 +48,7 @@ _KEYS: Final = (
     "pkcs11_module",
     "relay",
     "relay_ca",
+    "vault",
 )
 
 
@@ -60,6 +65,8 @@ class Settings:
     keystore: str = "file"
     """What `medshare init` makes: `file`, `keyring`, or the URI of a token, with no module."""
     pkcs11_module: Path | None = None
+    vault: Path | None = None
+    """Where sealed parcels are kept at rest, absolute; see `vault_folder` for the usual place."""
 
     def passphrase_sources(self, *, file: Path | None, ask: Ask | None) -> Sources:
         """Return where to look for the passphrase; *file* is what the command line names."""
@@ -79,6 +86,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     """
     home = home_folder(environ)
     table = _read_config(home / CONFIG_FILE)
+    vault = environ.get("MEDSHARE_VAULT") or _text(table, "vault")
     passphrase_file = environ.get("MEDSHARE_PASSPHRASE_FILE")
     relay_ca = environ.get("MEDSHARE_RELAY_CA") or _text(table, "relay_ca")
     keystore, module = _keystore(_text(table, "keystore"))
@@ -92,6 +100,7 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
         keyring=_flag(table, "keyring"),
         keystore=keystore,
         pkcs11_module=Path(module) if module else None,
+        vault=Path(vault).expanduser().absolute() if vault else None,
     )
 
 
@@ -100,11 +109,27 @@ def home_folder(environ: Mapping[str, str]) -> Path:
     chosen = environ.get("MEDSHARE_HOME")
     if chosen:
         return Path(chosen).expanduser().absolute()
+    return _usual_folder("medshare", environ)
+
+
+def vault_folder(
+    settings: Settings, station: StationId, environ: Mapping[str, str] = os.environ
+) -> Path:
+    """Return the vault of *station*: what is configured, or the usual place of this system.
+
+    The usual place is not in the folder of the station: keys and data lie apart.
+    """
+    if settings.vault is not None:
+        return settings.vault
+    return _usual_folder("medshare-vault", environ) / station.hex()[:_STATION_DIGITS]
+
+
+def _usual_folder(name: str, environ: Mapping[str, str]) -> Path:
     from platformdirs import PlatformDirs
 
-    usual = Path(PlatformDirs("medshare", appauthor=False).user_data_dir)
+    usual = Path(PlatformDirs(name, appauthor=False).user_data_dir)
     if environ.get("HOME", "set") == "":  # services start with it set to nothing
-        usual = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local" / "share" / "medshare"
+        usual = Path(pwd.getpwuid(os.geteuid()).pw_dir) / ".local" / "share" / name
     return usual.absolute()
 
 

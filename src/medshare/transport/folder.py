@@ -61,12 +61,21 @@ class _Known:
 
 
 class FolderTransport:
-    """The parcels in *root*, as *station* sees them; implements `transport.base.Transport`."""
+    """The parcels in *root*, as *station* sees them; implements `transport.base.Transport`.
+
+    What it makes is for all whom the umask lets in, or, with *shared* off, for this user alone.
+    """
 
     def __init__(
-        self, root: Path, station: StationId, *, clock: Callable[[], float] = time.time
+        self,
+        root: Path,
+        station: StationId,
+        *,
+        shared: bool = True,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._root = root
+        self._shared = shared
         self._station = station
         self._clock = clock
         self._parcels: dict[ParcelId, _Known] = {}
@@ -89,7 +98,7 @@ class FolderTransport:
             if facts.parcel != parcel:
                 raise IntegrityError("the envelope names another parcel")
             check_sealed_manifest(manifest, facts)
-        make_folder(self._root, 0o777)
+        make_folder(self._root, 0o777 if self._shared else 0o700)
         folder = self._folder(parcel)
         folder.make()
         if not folder.write_envelope(envelope) and folder.read_envelope() != envelope:
@@ -275,7 +284,7 @@ class FolderTransport:
     # --- looking ------------------------------------------------------------------------
 
     def _folder(self, parcel: ParcelId) -> ParcelFolder:
-        return ParcelFolder(self._root / parcel.hex(), follow=False, shared=True)
+        return ParcelFolder(self._root / parcel.hex(), follow=False, shared=self._shared)
 
     def _all(self) -> list[ParcelId]:
         with storage_errors("list the folder of parcels"):
