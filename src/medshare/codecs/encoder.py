@@ -12,7 +12,7 @@ import numpy as np
 
 from medshare.codecs.arrays import Bytes, Samples
 from medshare.codecs.effort import Effort
-from medshare.codecs.fitting import Fitting
+from medshare.codecs.fitting import WINDOWS, Fitting, spread
 from medshare.codecs.frames import Frames
 from medshare.codecs.nifti import find_volumes
 from medshare.codecs.pixels import LEAST_BYTES, Find, find_pixels, first_file, tail_like
@@ -21,8 +21,7 @@ from medshare.codecs.probe import guess, resembles_rows
 from medshare.codecs.shapes import NARROW, SAMPLE_BYTES, Predictor
 from medshare.codecs.table import MAX_RASTERS, Raster, Run
 
-_PIECE: Final = 1 << 13
-_PIECES: Final = 4
+_PIECE: Final = 1 << 12
 _TAIL: Final = 1 << 17
 # A raster is dropped when Zstandard alone promises clearly fewer bytes; the chunk is encoded
 # both ways when the promise is close, when many rows are repeated, or when that takes no time.
@@ -159,9 +158,9 @@ def _size(finds: Sequence[Find]) -> int:
 
 
 def _pieces(plain: memoryview, finds: Sequence[Find]) -> Iterator[memoryview]:
-    """Yield some pieces of the bytes of finds, spread over all of them."""
+    """Yield pieces of the bytes of finds, from the rows that predictors are chosen on."""
     total = _size(finds)
-    wanted = [total * (2 * number + 1) // (2 * _PIECES) for number in range(_PIECES)]
+    wanted = sorted(int(spread(number)[0] * total) for number in range(WINDOWS))
     done = 0
     for find in finds:
         size = find.stop - find.start

@@ -28,10 +28,10 @@ from medshare.codecs.shapes import (
     tiles_for,
 )
 
-_WINDOWS: Final = 16
+WINDOWS: Final = 16
 _WINDOW_WIDTH: Final = 64
 _WINDOW_SIZE: Final = 2048
-_MAX_SAMPLE: Final = _WINDOWS * (_WINDOW_SIZE + _WINDOW_WIDTH)
+_MAX_SAMPLE: Final = WINDOWS * (_WINDOW_SIZE + _WINDOW_WIDTH)
 _BORDER: Final = 2
 _ROUNDS: Final = 2
 _EASY: Final = 2.0  # activity below which positions count alike
@@ -105,7 +105,7 @@ class Fitting:
         shape = shape_of(how, windows.size)
         residuals = self._residuals[: shape.residuals]
         self._prediction.predict(windows.reshape(-1), how, residuals, narrow=narrow)
-        details = residuals[: 3 * shape.band].reshape(3 * _WINDOWS, -1, shape.width)
+        details = residuals[: 3 * shape.band].reshape(3 * WINDOWS, -1, shape.width)
         return cost_of(details[:, _BORDER:-_BORDER, _BORDER:-_BORDER])
 
     def _fit(self, windows: Samples) -> tuple[int, ...]:
@@ -123,16 +123,21 @@ class Fitting:
         return weights
 
 
+def spread(number: int) -> tuple[float, float]:
+    """Return a place in the unit square; the places of the first numbers lie far apart."""
+    return number * 0.6180339887 % 1, number * 0.7548776662 % 1
+
+
 def _windows(samples: Samples, pitch: int) -> Samples:
     """Return a copy of windows of the raster, spread so that they beat with no period."""
     rows = samples.size // pitch
     width = min(pitch, _WINDOW_WIDTH) // 2 * 2 or 1
     deep = min(rows // 2 * 2 or 1, max(2 * LEAST_WIDTH, _WINDOW_SIZE // width) // 2 * 2)
     grid = samples[: rows * pitch].reshape(rows, pitch)
-    result = np.empty((_WINDOWS, deep, width), np.uint16)
-    for number in range(_WINDOWS):
-        row = int((number * 0.6180339887 % 1) * (rows - deep))
-        column = int((number * 0.7548776662 % 1) * (pitch - width))
+    result = np.empty((WINDOWS, deep, width), np.uint16)
+    for number in range(WINDOWS):
+        down, across = spread(number)
+        row, column = int(down * (rows - deep)), int(across * (pitch - width))
         result[number] = grid[row : row + deep, column : column + width]
     return result
 

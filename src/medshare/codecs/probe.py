@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medshare.codecs.arrays import Bytes, Samples
-from medshare.codecs.fitting import cost_of, raw_cost_of
+from medshare.codecs.fitting import cost_of, raw_cost_of, spread
 from medshare.codecs.pixels import Find
 from medshare.codecs.shapes import BE16, BYTES, LE16, NARROW, RGB, SAMPLE_BYTES, WORDS
 
@@ -111,8 +111,7 @@ def _windows(chunk: Bytes) -> Bytes:
     """Return a copy of windows at offsets that beat with no row length."""
     room = chunk.size - _WINDOW
     starts = [
-        int((number * 0.6180339887 % 1) * room) // _ALIGNMENT * _ALIGNMENT
-        for number in range(_WINDOWS)
+        int(spread(number)[0] * room) // _ALIGNMENT * _ALIGNMENT for number in range(_WINDOWS)
     ]
     return np.stack([chunk[start : start + _WINDOW] for start in starts])
 
