@@ -263,7 +263,7 @@ def test_a_station_open_to_others_is_refused(station: Desk, words: tuple[str, ..
 class Terminal:
     """`medshare` at a real terminal, and somebody who types."""
 
-    def __init__(self, desk: Desk, *words: str) -> None:
+    def __init__(self, desk: Desk, *words: str, **environ: str) -> None:
         ours, theirs = pty.openpty()
         self._side = ours
         self.shown = ""
@@ -273,7 +273,7 @@ class Terminal:
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
-            env=keep | {"MEDSHARE_HOME": str(desk.home), "HOME": str(desk.folder)},
+            env=keep | {"MEDSHARE_HOME": str(desk.home), "HOME": str(desk.folder)} | environ,
             start_new_session=True,
         )
         os.close(theirs)
