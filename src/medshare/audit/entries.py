@@ -41,6 +41,7 @@ class Act(StrEnum):
     USE_RECORD = "use-record"
     WITNESS = "witness"
     INIT = "init"
+    RESTORE = "restore"
     TRUST = "trust"
     DISTRUST = "distrust"
     ROTATE = "rotate"

@@ -13,8 +13,9 @@ from typing import Final
 
 from medshare.audit.checkpoint import Checkpoint, parse_checkpoint
 from medshare.audit.notes import MAX_NOTE, Note
-from medshare.disk.atomic import make_folder, read_file, storage_errors, write_file
+from medshare.disk.atomic import read_file, storage_errors, write_file
 from medshare.errors import AuditError, FormatError
+from medshare.record.segments import private_folder
 
 FOLDER: Final = "checkpoints"
 _PER_FOLDER: Final = 100_000
@@ -35,7 +36,8 @@ class Checkpoints:
     def keep(self, size: int, note: Note) -> None:
         """Write *note*, in place of the one of the same size."""
         path = self.path(size)
-        make_folder(path.parent)
+        private_folder(self._folder)
+        private_folder(path.parent)
         write_file(path, note.encode(), what=_WHAT)
 
     def sizes(self) -> Iterator[int]:

@@ -21,7 +21,7 @@ from medshare.audit import entries
 from medshare.audit.checkpoint import Checkpoint, sign_checkpoint
 from medshare.audit.entries import OPERATOR, Act, Detail, Entry, Event, next_entry, parse_entry
 from medshare.audit.merkle import HASH_SIZE, leaf_hash, root_at
-from medshare.disk.atomic import make_folder, storage_errors
+from medshare.disk.atomic import storage_errors
 from medshare.errors import AuditError, FormatError
 from medshare.record.checkpoints import Checkpoints
 from medshare.record.hashes import HashFiles
@@ -32,6 +32,7 @@ from medshare.record.segments import (
     Content,
     Segment,
     frame,
+    private_folder,
     segments_in,
 )
 from medshare.suites.base import Signer
@@ -186,7 +187,7 @@ class AuditLog:
     @contextmanager
     def _held(self) -> Iterator[None]:
         """Let nobody else append meanwhile."""
-        make_folder(self.folder)
+        private_folder(self.folder)
         with self._lock:
             with storage_errors("lock the record"):
                 file = os.open(

@@ -58,7 +58,7 @@ class Segment:
 
     def begin(self) -> None:
         """Let the file exist, without entries."""
-        make_folder(self.folder)
+        private_folder(self.folder)
         write_file(self.path, _MAGIC + self.first.to_bytes(8), what=_WHAT)
 
     def read(self) -> "Content":
@@ -89,7 +89,7 @@ class Segment:
 
     def archive(self) -> None:
         """Move it, read-only, to those that are full."""
-        make_folder(self.folder / ARCHIVE)
+        private_folder(self.folder / ARCHIVE)
         with storage_errors("archive a part of the record"):
             self.path.chmod(stat.S_IRUSR)
             self.path.rename(self.archived)
@@ -151,6 +151,14 @@ class Content:
             if self.data[end - CHECK_SIZE : end] != leaf_hash(entry)[:CHECK_SIZE]:
                 return number
         return None
+
+
+def private_folder(path: Path) -> None:
+    """Let the folder *path* exist, for its owner alone whatever the umask."""
+    if not path.is_dir():
+        make_folder(path)
+        with storage_errors("make a folder private"):
+            path.chmod(stat.S_IRWXU)
 
 
 def frame(entry: bytes, leaf: bytes) -> bytes:

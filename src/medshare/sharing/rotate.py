@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from medshare.audit.entries import Act, Detail
 from medshare.errors import MedshareError, UsageError
 from medshare.keys.base import KeyStore, newest_generation, pending_generation
 from medshare.sharing.at_hand import (
@@ -84,6 +85,7 @@ def rotate_identity(
         pending = pending_generation(store)
         number = newest_generation(store) + 1 if pending is None else pending
         if not dry_run:
+            station.record.note(Act.ROTATE, details={Detail.GENERATION: number})
             if pending is None:
                 tiers.book.add(Entry(now, Happened.MADE, label_of(number)))
             store.prepare(created=now)
@@ -94,6 +96,7 @@ def rotate_identity(
         if not dry_run:
             store.settle(number)
             tiers.book.add(Entry(now, Happened.ROTATION_DONE, label_of(number)))
+            station.record.anchor(identity.signers)
     done, failed = tally
     unchanged = len(parcels) - done - len(failed)
     return Rotation(number, station.card, pending is not None, done, unchanged, failed)

@@ -17,6 +17,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medshare.audit.entries import Act
 from medshare.errors import MedshareError, NoIdentityMatchError, StorageError, UsageError
 from medshare.keys.base import KeyStore
 from medshare.sealing import ParcelKey, unwrap_parcel_key
@@ -84,6 +85,7 @@ def rotate_tiers(
         targets = {tier: Target.of(keys, tier, now) for tier in sorted(tiers)}
         if not dry_run:
             for target in targets.values():
+                station.record.note(Act.ROTATE, tier=target.tier)
                 target.begin(keys, now)
         identity = identity_of(station.card, store, keys)
         look = Looking(identity, keys, {t: target.label for t, target in targets.items()})
@@ -91,6 +93,8 @@ def rotate_tiers(
         done, failed = tally
         needed = look.needed if failed else frozenset()
         results = [target.end(keys, needed, now, dry_run=dry_run) for target in targets.values()]
+        if not dry_run:
+            station.record.anchor(identity.signers)
     unchanged = len(parcels) - done - len(failed)
     return TierRotations(tuple(results), done, unchanged, failed)
 

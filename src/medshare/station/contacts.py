@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from medshare import canonical
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail
 from medshare.canonical import Fields
 from medshare.disk.atomic import read_file, storage_errors, write_file
 from medshare.errors import (
@@ -24,6 +26,7 @@ from medshare.errors import (
 from medshare.ids import StationId, station_id_from_text
 from medshare.keys.lock import exclusive
 from medshare.station.permissions import private_folder
+from medshare.station.recording import StationRecord
 from medshare.trust.card import MAX_CARD_FILE, Card, parse_card
 from medshare.trust.petname import check_petname, close_matches, confusable, folded, slug
 
@@ -92,11 +95,15 @@ def _verified(octets: bytes) -> Card:
 
 
 class Contacts:
-    """The contacts of one station, in a folder; *own* is the station itself."""
+    """The contacts of one station, in a folder; *own* is the station itself.
 
-    def __init__(self, folder: Path, own: StationId) -> None:
+    What changes is put into *record* first.
+    """
+
+    def __init__(self, folder: Path, own: StationId, record: StationRecord | None = None) -> None:
         self._folder = folder
         self._own = own
+        self._record = record
 
     def add(self, card: Card, *, name: str | None, now: int) -> Contact:
         """Trust *card* from now on and return the contact; *now* in seconds since 1970 UTC.
@@ -108,6 +115,7 @@ class Contacts:
         private_folder(self._folder)
         with exclusive(self._folder / _LOCK, wait=True, what="the contacts are in use"):
             contact = self.preview(card, name=name, now=now)
+            self._note(Act.TRUST, contact)
             write_file(self._path(card.station), contact.encode(), what=_WHAT)
         return contact
 
@@ -136,8 +144,15 @@ class Contacts:
     def _mark(self, name: str, *, distrusted_at: int) -> Contact:
         with exclusive(self._folder / _LOCK, wait=True, what="the contacts are in use"):
             contact = replace(self.named(name), distrusted_at=distrusted_at)
+            self._note(Act.DISTRUST if distrusted_at else Act.TRUST, contact)
             write_file(self._path(contact.station), contact.encode(), what=_WHAT)
         return contact
+
+    def _note(self, act: Act, contact: Contact) -> None:
+        """Put into the record of this station what it is about to do."""
+        if self._record is not None:
+            details = {Detail.GENERATION: contact.card.current.number}
+            self._record.note(act, entries.station(contact.station), details=details)
 
     def named(self, name: str) -> Contact:
         """Return the contact called *name*; case and width do not count.

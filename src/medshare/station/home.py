@@ -7,6 +7,7 @@
     outbox/<parcel>/        what is being sent, and what was
     inbox/<parcel>/         what is being received, and what was
     receipts/               proofs of delivery
+    audit/                  the record of what this station did
     policy.toml             what each sensitivity tier demands (`station.policy_file`)
     key-history, key-uses   what became of keys, and how often they were used
     config.toml             read by `config`, not here
@@ -23,6 +24,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final
 
+from medshare.audit.entries import Act, Detail
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
 from medshare.disk.separation import require_place_for_keys
 from medshare.errors import (
@@ -43,6 +45,7 @@ from medshare.station.contacts import Contacts
 from medshare.station.identity import Identity, identity_of
 from medshare.station.permissions import private_folder, require_private
 from medshare.station.policy_file import POLICY_FILE, policy_of
+from medshare.station.recording import StationRecord
 from medshare.station.tier_keys import TierKeys
 from medshare.suites import suite_of_keys
 from medshare.trust.card import (
@@ -70,7 +73,8 @@ class Station:
     def __init__(self, home: Path, card: Card) -> None:
         self.home = home
         self.card = card
-        self.contacts = Contacts(home / "contacts", card.station)
+        self.record = StationRecord(home / "audit", card.station)
+        self.contacts = Contacts(home / "contacts", card.station, self.record)
 
     @classmethod
     def create(
@@ -116,7 +120,10 @@ class Station:
                 keys.rename(home / _KEYS)
                 fsync_folder(home)
                 staging.rmdir()
-        return cls(home, card)
+            made = cls(home, card)
+            made.record.note(Act.INIT)
+            made.record.anchor(store.signers(0))
+        return made
 
     @classmethod
     def restore(
@@ -142,8 +149,11 @@ class Station:
             write_file(home / _CARD, card.encoded, what=_CARD_WHAT)
             _make_folders(home)
             store = write(private_folder(home / _KEYS))
-            identity_of(card, store)
-        return cls(home, card)
+            identity = identity_of(card, store)
+            made = cls(home, card)
+            made.record.note(Act.RESTORE, details={Detail.GENERATION: card.current.number})
+            made.record.anchor(identity.signers)
+        return made
 
     @classmethod
     def open(cls, home: Path) -> "Station":
