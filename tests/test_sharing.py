@@ -135,6 +135,18 @@ def test_listing_shows_the_verified_manifest_and_writes_nothing(case: Case) -> N
     assert sorted(inbox.rglob("*")) == before
 
 
+def test_a_parcel_that_cannot_be_read_does_not_hide_the_others(case: Case) -> None:
+    """A listing goes on behind an envelope that is damaged or of a kind unknown here."""
+    case.send()
+    case.write("one.dcm", b"another study")
+    other = case.send().parcel
+    case.store.parcels[other].envelope = b"not an envelope"
+    listing = list_waiting(
+        identity=case.b.identity, station=case.b.station, transport=case.transport(case.b)
+    )
+    assert {one.parcel == other: one.fault is None for one in listing} == {True: False, False: True}
+
+
 def test_an_unfinished_parcel_is_not_a_success(case: Case) -> None:
     """While the seal is missing nothing gets a final name, and waiting ends."""
     with pytest.raises(RelayUnavailableError):

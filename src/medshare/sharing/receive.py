@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medshare.disk.separation import require_apart
-from medshare.envelope import parse_envelope
-from medshare.errors import MedshareError
+from medshare.envelope import Envelope, parse_envelope
+from medshare.errors import MedshareError, TransferError
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.sharing.events import OnEvent, ignore
@@ -42,26 +42,30 @@ def list_waiting(
 def _listing(
     parcel: ParcelId, identity: Identity, station: Station, transport: Transport
 ) -> ParcelListing:
-    envelope = parse_envelope(transport.get_envelope(parcel))
-    stored = transport.stored(parcel)
+    """Return what can be said of one parcel; one that cannot be read does not hide the others."""
     sender: Contact | None = None
     manifest: Manifest | None = None
+    envelope: Envelope | None = None
     fault: MedshareError | None = None
+    stored = transport.stored(parcel)
     try:
+        envelope = parse_envelope(transport.get_envelope(parcel))
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
         manifest = opened.manifest
+    except TransferError:
+        raise
     except MedshareError as error:
         fault = error
     return ParcelListing(
         parcel,
         sender,
-        envelope.created,
-        envelope.delete_after,
+        envelope.created if envelope else 0,
+        envelope.delete_after if envelope else 0,
         manifest,
         fault,
         len(stored.chunks),
-        envelope.chunk_count,
+        envelope.chunk_count if envelope else 0,
         stored.sealed,
     )
 
