@@ -98,7 +98,7 @@ def verify_parcel(folder: Path, *, on_event: OnEvent = ignore) -> ParcelReport:
     meter.begin(total_chunks=envelope.chunk_count, total_bytes=0, chunks=0, plain_bytes=0)
     meter.tell(_planned(envelope, folder))
     check = _ChunkCheck(parcel, envelope, seal, meter)
-    found = _in_parallel(check, range(envelope.chunk_count))
+    found = in_parallel(check, range(envelope.chunk_count))
     faults.extend(fault for fault in found if fault is not None)
     return ParcelReport(
         parcel=envelope.parcel,
@@ -173,7 +173,7 @@ def verify_folder(folder: Path, receipt: Receipt, *, on_event: OnEvent = ignore)
     meter.begin(total_chunks=len(receipt.files), total_bytes=total, chunks=0, plain_bytes=0)
     with FolderReader(folder) as reader:
         check = _FileCheck(reader, receipt, meter)
-        faults = [one for one in _in_parallel(check, receipt.files) if one is not None]
+        faults = [one for one in in_parallel(check, receipt.files) if one is not None]
         named = {file.path for file in receipt.files}
         extra = tuple(path for path in reader.files() if path not in named)
     return FolderReport(receipt, len(receipt.files), meter.plain_bytes, tuple(faults), extra)
@@ -204,9 +204,7 @@ class _FileCheck:
 _CHANGED: Final = "integrity.digest"
 
 
-def _in_parallel(
-    check: Callable[[_Item], Fault | None], items: Sequence[_Item]
-) -> Iterable[Fault | None]:
+def in_parallel(check: Callable[[_Item], _Found], items: Sequence[_Item]) -> Iterable[_Found]:
     """Yield what *check* finds for each item, in order, computed on a few threads."""
     size = min(os.cpu_count() or 1, 8)
     with ThreadPoolExecutor(size) as pool:

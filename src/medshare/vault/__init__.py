@@ -1,0 +1,1 @@
+"""The vault: sealed parcels at rest on a station, in the same octets as everywhere."""
