@@ -30,7 +30,7 @@ from tests.pictures import Image
 
 LARGEST = 1 << 16
 CODEC = Codec(LARGEST)
-PLAIN = Image(64, 80, header=4000).file() + Image(90, 70, bits=8, seed=3).file()
+PLAIN = Image(64, 80, header=4000, noise=40).file() + Image(90, 70, bits=8, noise=60).file()
 CODEC_ID, VIEW = CODEC.encode(memoryview(PLAIN))
 ENCODED = bytes(VIEW)
 HEAD = parse_head(memoryview(ENCODED))

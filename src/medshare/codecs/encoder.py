@@ -158,15 +158,20 @@ def _size(finds: Sequence[Find]) -> int:
 
 
 def _pieces(plain: memoryview, finds: Sequence[Find]) -> Iterator[memoryview]:
-    """Yield pieces of the bytes of finds, from the rows that predictors are chosen on."""
-    total = _size(finds)
+    """Yield pieces of the bytes of finds, from the rows that predictors are chosen on.
+
+    They do not overlap, since a repeated piece would flatter Zstandard.
+    """
+    total, done, free = _size(finds), 0, 0
     wanted = sorted(int(spread(number)[0] * total) for number in range(WINDOWS))
-    done = 0
     for find in finds:
         size = find.stop - find.start
         while wanted and wanted[0] < done + size:
-            start = find.start + wanted.pop(0) - done
-            yield plain[start : min(start + _PIECE, find.stop)]
+            place = wanted.pop(0)
+            if place >= free:
+                start = find.start + place - done
+                yield plain[start : min(start + _PIECE, find.stop)]
+                free = place + _PIECE
         done += size
 
 

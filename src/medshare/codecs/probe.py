@@ -28,6 +28,7 @@ _GUESSES: Final = (
     *((LE16, 1), (LE16, 2), (LE16, 12), (BE16, 1)),
     *((BYTES, 1), (BYTES, 4), (RGB, 1), (WORDS, 1)),
 )
+_PLENTY: Final = 1 << 16
 _NOISE: Final = 7.9
 _WORTH_A_LOOK: Final = 1.4
 _STRETCH: Final = 1 << 14
@@ -47,7 +48,9 @@ def guess(chunk: Bytes, rival: Callable[[bytes], float]) -> Find | None:
     if chunk.size < LEAST_BYTES:
         return None
     windows = _windows(chunk)
-    limit = min(rival(windows.tobytes()), _NOISE)
+    # Windows of a small chunk overlap, which would flatter the other coder.
+    judged = windows if chunk.size > _PLENTY else chunk
+    limit = min(rival(judged.tobytes()), _NOISE)
     best, cost = None, min(limit * _WORTH_A_LOOK, _NOISE)
     for form, stride in _GUESSES:
         for phase in range(SAMPLE_BYTES[form]):
