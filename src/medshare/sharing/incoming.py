@@ -70,6 +70,13 @@ def sender_of(envelope: Envelope, station: Station, *, kept: bool = False) -> Co
     *kept* says that this station accepted it earlier.  Raises UntrustedSignerError, and of
     that kind RevokedError when the contact or the keys were revoked.
     """
+    contact = known_sender(envelope, station)
+    _require_not_revoked(contact, envelope, kept=kept)
+    return contact
+
+
+def known_sender(envelope: Envelope, station: Station) -> Contact:
+    """Return whose keys have signed *envelope*, revoked or not; else raise UntrustedSignerError."""
     if envelope.sender == station.id:
         contact: Contact | None = Contact("this station", station.id, station.card, 0)
     else:
@@ -84,7 +91,6 @@ def sender_of(envelope: Envelope, station: Station, *, kept: bool = False) -> Co
             f"the parcel is signed with keys that the card of {contact.name} does not have",
             hint="import their current card, after comparing its fingerprint",
         )
-    _require_not_revoked(contact, envelope, kept=kept)
     return contact
 
 

@@ -210,9 +210,9 @@ def begin(
     layout = Layout(manifest.sizes, _chunk_size(sum(manifest.sizes), options.chunk_size))
     cards = [one.card for one in to]
     suite = suite_named(choose_suite(identity.card, cards, options.suites, mixed=options.mixed))
-    secrets = _Secrets.new(suite)
+    secrets = Secrets.new(suite)
     sealed = seal_manifest(manifest, secrets.key, suite, secrets.parcel)
-    facts = _facts(secrets, suite, layout, sealed, to, identity, options, now)
+    facts = facts_of(secrets, suite, layout, sealed, to, identity, options, now)
     envelope, envelope_octets = encode_envelope(facts, identity.signers)
     folder = station.outbox(envelope.parcel)
     write_file(folder / "manifest", sealed)
@@ -237,7 +237,7 @@ def _manifest(sources: Sources, note: str) -> Manifest:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class _Secrets:
+class Secrets:
     """What is drawn at random for one parcel."""
 
     parcel: ParcelId
@@ -246,7 +246,8 @@ class _Secrets:
     signer: Signer
 
     @classmethod
-    def new(cls, suite: Suite) -> "_Secrets":
+    def new(cls, suite: Suite) -> "Secrets":
+        """Return fresh ones for a parcel in *suite*."""
         seed = new_secret(suite.chunk_signature, SYSTEM_RANDOM)
         return cls(
             ParcelId(SYSTEM_RANDOM(PARCEL_ID_SIZE)),
@@ -256,8 +257,8 @@ class _Secrets:
         )
 
 
-def _facts(
-    secrets: _Secrets,
+def facts_of(
+    secrets: Secrets,
     suite: Suite,
     layout: Layout,
     sealed_manifest: bytes,

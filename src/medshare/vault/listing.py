@@ -10,12 +10,12 @@ from medshare.envelope import Envelope
 from medshare.errors import MedshareError
 from medshare.ids import ParcelId, StationId
 from medshare.sharing.events import OnEvent, ignore
-from medshare.sharing.incoming import sender_of
 from medshare.sharing.verify import Fault, ParcelReport, verify_parcel
 from medshare.sharing.wrapped import parcel_key, read_envelope, read_wrap
 from medshare.station import Identity, Station
 from medshare.vault.origin import Origin, read_origin
 from medshare.vault.store import Vault
+from medshare.vault.stored import kept_sender
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +122,7 @@ def verify_in_vault(
     faults = list(report.faults)
     if envelope.parcel != parcel:
         faults.append(Fault("envelope", "is that of another parcel", "integrity"))
-    faults += _faults("sender", lambda: sender_of(envelope, vault.station, kept=True))
+    faults += _faults("sender", lambda: kept_sender(envelope, vault.station))
     if identity is not None:
         faults += _faults("key", lambda: parcel_key(envelope, folder, identity))
     return replace(report, faults=tuple(faults))

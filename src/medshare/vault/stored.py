@@ -27,10 +27,10 @@ from medshare.manifest import Manifest
 from medshare.packing import ChunkOpener, ChunkUnpacker
 from medshare.seal import Seal, parse_seal
 from medshare.sealing import ParcelKey, open_manifest
-from medshare.sharing.incoming import sender_of
+from medshare.sharing.incoming import known_sender, sender_of
 from medshare.sharing.verify import in_parallel
 from medshare.sharing.wrapped import parcel_key
-from medshare.station import Contact, Identity
+from medshare.station import Contact, Identity, Station
 from medshare.vault.store import Vault
 
 _NAMED: Final = 5
@@ -112,6 +112,17 @@ class _Reading:
         return desk
 
 
+def kept_sender(envelope: Envelope, station: Station) -> Contact:
+    """Return who sealed a parcel that lies in a vault of *station*.
+
+    What this station sealed itself, under keys that it has revoked since, it still believes:
+    nobody else can put anything into its vault.  Raises UntrustedSignerError otherwise.
+    """
+    if envelope.sender == station.id:
+        return known_sender(envelope, station)
+    return sender_of(envelope, station, kept=True)
+
+
 def open_stored(vault: Vault, parcel: ParcelId, identity: Identity) -> StoredParcel:
     """Return *parcel* of *vault* after all the checks listed above.
 
@@ -123,7 +134,7 @@ def open_stored(vault: Vault, parcel: ParcelId, identity: Identity) -> StoredPar
         envelope = parse_envelope(sealed.read_envelope())
         if envelope.parcel != parcel:
             raise IntegrityError("the vault holds the envelope of another parcel in this place")
-        sender = sender_of(envelope, vault.station, kept=True)
+        sender = kept_sender(envelope, vault.station)
         seal = parse_seal(sealed.read_seal(), envelope)
         key = parcel_key(envelope, folder, identity)
         manifest = open_manifest(sealed.read_manifest(), key, envelope)
