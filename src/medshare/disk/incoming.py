@@ -335,6 +335,14 @@ def part_name(parcel: ParcelId) -> str:
     return f".medshare-{parcel.hex()[:16]}.part"
 
 
+def discard_remains(output: Path, parcel: ParcelId) -> None:
+    """Remove the part folder of a parcel whose files are all placed, if a crash left it there."""
+    there = output / part_name(parcel)
+    if there.is_dir() and not there.is_symlink():
+        with PartFolder(output, parcel) as part:
+            part.discard()
+
+
 def _stamp(parcel: ParcelId, tree: Tree) -> bytes:
     """Return what tells the files of this parcel from those of any other."""
     hasher = blake3(parcel)

@@ -46,7 +46,6 @@ from medshare.suites.signatures import new_secret, signer_from_seed
 from medshare.trust.suite_choice import ALL_SUITES, choose_suite, keys_to_seal_to
 
 _REQUEST: Final = b"medshare/1 request\x00"
-_FORGOTTEN: Final = frozenset({"abandoned", "receipted"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +108,10 @@ class Outgoing:
         self.journal.append(record.encode(), sync=sync)
 
     def forget(self, milestone: str) -> None:
-        """Close the request: the same command will make a new parcel from now on."""
+        """Close the request: the same command will make a new parcel from now on.
+
+        Interrupted between the two steps, the next run still says how this parcel ended.
+        """
         self.note(Reached(milestone), sync=True)
         self.pointer.unlink(missing_ok=True)
 
@@ -170,7 +172,7 @@ def _load(
 ) -> Outgoing | None:
     history = replay(journal.records())
     first = history.first
-    if not isinstance(first, Begun) or history.milestones & _FORGOTTEN:
+    if not isinstance(first, Begun) or "abandoned" in history.milestones:
         return None
     if first.request != request.digest:
         return None

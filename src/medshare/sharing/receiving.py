@@ -12,8 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.digest import DIGEST_SIZE, Digest
-from medshare.disk.incoming import PartFolder, Prepared
+from medshare.disk.incoming import PartFolder, Prepared, discard_remains
 from medshare.errors import IncompleteError, IntegrityError, NotFoundError
 from medshare.ids import ParcelId
 from medshare.receipt import ReceivedFile
@@ -102,6 +104,7 @@ class Receiving:
         """Do all of it; return what was done."""
         into = self._in
         if "placed" in into.history.milestones:
+            discard_remains(into.output, into.parcel)
             self._plan()
             seal = self._fetch_seal_again()
         else:
@@ -134,6 +137,9 @@ class Receiving:
                 seal = self._fetch_all(part)
                 self._fetching.sync(part)
             self._meter.tell(Phase(into.parcel, "placing"))
+            self._station.record.note(
+                Act.EXPORT, entries.parcel(into.parcel), tier=into.opened.envelope.tier
+            )
             part.place()
             into.note(Reached("placed"), sync=True)
             part.discard()

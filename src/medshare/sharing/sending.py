@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.chunk import max_sealed_size
 from medshare.codecs import Effort
 from medshare.digest import Digest
@@ -27,7 +29,7 @@ from medshare.resume import ChunkDone, Reached
 from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Retrying, Waiting
 from medshare.sharing.outgoing import Outgoing, SendOptions
-from medshare.sharing.receipts import Sent, accept_receipt
+from medshare.sharing.receipts import Sent, accept_receipt, load_receipt, receipt_path
 from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.station import Identity, Station
 from medshare.transfer import DamageReport, Patience, Throttle, WorkList
@@ -89,13 +91,27 @@ class Sending:
     def run(self, *, peer: str) -> SendResult:
         """Do all of it; return what was done."""
         out = self._out
+        kept = self._kept_receipts() if "receipted" in out.history.milestones else {}
+        if len(kept) == len(out.recipients) > 0:
+            return self._end(list(out.history.chunks), kept)
         self._line.retrying("announcing", self._announce)
         stored = self._line.retrying("asking", partial(self._transport.stored, out.parcel))
         resumed = self._adopt(stored)
         self._plan(resumed, peer)
         self._upload()
         self._finish_seal()
-        receipts = self._collect_receipts()
+        return self._end(resumed, self._collect_receipts())
+
+    def _kept_receipts(self) -> dict[StationId, Receipt]:
+        """Return the receipts that an earlier run verified and kept before it was interrupted."""
+        paths = {
+            one: receipt_path(self._station, self._out.parcel, one) for one in self._out.recipients
+        }
+        return {one: load_receipt(path) for one, path in paths.items() if path.exists()}
+
+    def _end(self, resumed: list[int], receipts: dict[StationId, Receipt]) -> SendResult:
+        """Close the request if everybody has given a receipt; return what was done."""
+        out = self._out
         missing = tuple(one for one in out.recipients if one not in receipts)
         if not missing:
             out.forget("receipted")
@@ -277,6 +293,7 @@ class Sending:
             write_file(path, octets)
         else:
             octets = read_file(path, limit=MAX_SEAL_SIZE, what="the outbox")
+        self._record_seal()
         for attempt in range(SEAL_TRIES):
             try:
                 put = partial(self._transport.put_seal, self._out.parcel, octets)
@@ -290,6 +307,13 @@ class Sending:
                 self._upload()
         self._out.note(Reached("sealed"), sync=True)
 
+    def _record_seal(self) -> None:
+        """Put into the record that the parcel is sealed, before anybody sees the seal."""
+        out = self._out
+        if "sealed" not in out.history.milestones:
+            about = entries.parcel(out.parcel)
+            self._station.record.note(Act.SEAL, about, tier=out.envelope.tier)
+
     def _make_seal(self) -> tuple[Seal, bytes]:
         envelope = self._out.envelope
         draft = Seal(
@@ -299,6 +323,7 @@ class Sending:
             chunks=tuple(self._digests[index] for index in range(envelope.chunk_count)),
             sealed=int(time.time()),
             digest=envelope.digest,
+            anchor=self._station.record.anchor(self._identity.signers),
         )
         return encode_seal(draft, envelope, self._identity.signers)
 
