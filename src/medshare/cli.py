@@ -89,9 +89,11 @@ COMMANDS: Final = (
     Entry("Stations and trust", "init", "station:init", "Make this machine a station."),
     Entry("Stations and trust", "card", "station:card", "Exchange public cards."),
     Entry("Stations and trust", "rotate-key", "station:rotate_key", "Replace the identity keys."),
+    Entry("Stations and trust", "trust", "trust:trust", "Say which authorities vouch for people."),
     Entry("Keys and rules", "keys", "keys:keys", "List, check, back up and restore the keys."),
     Entry("Keys and rules", "policy", "policy:policy", "Show and check the rules of this station."),
     Entry("Infrastructure", "relay", "relay:relay", "Run a relay, which sees only ciphertext."),
+    Entry("Infrastructure", "authority", "authority:authority", "Vet people, and certify them."),
     Entry("More", "demo", "demo:demo", "Watch a study travel between two hospitals."),
     Entry("More", "completion", "completion:completion", "Print completion for a shell."),
 )

@@ -4,8 +4,9 @@
 travel with the card, so nobody is asked for them: whoever has the card has them.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final
 
 from cryptography import x509
@@ -47,12 +48,29 @@ class Standing:
 
 
 class Credentials:
-    """The credentials that a station keeps, its own among them."""
+    """The credentials that a station keeps, its own among them.
+
+    Authorities and names of contacts are read once: make another to see later changes.
+    """
 
     def __init__(self, station: Station) -> None:
         self._folder = station.home / FOLDER
         self._station = station
-        self._authorities = Authorities(station.home)
+
+    @cached_property
+    def authorities(self) -> tuple[Authority, ...]:
+        """The authorities that are trusted here, read once."""
+        return Authorities(self._station.home).all()
+
+    @cached_property
+    def _names(self) -> tuple[tuple[StationId, str], ...]:
+        """By which names contacts are known here: given, on the card, in the certificate."""
+        found: list[tuple[StationId, str]] = []
+        for contact in self._station.contacts.all():
+            held = self._held(contact.station)
+            names = [contact.name, contact.card.name, *([held.name] if held else [])]
+            found += [(contact.station, name) for name in names]
+        return tuple(found)
 
     def attach(self, chain: Chain, card: Card) -> Credential:
         """Keep *chain* as the credential of the station with *card*.
@@ -107,12 +125,12 @@ class Credentials:
 
         Raises CredentialError: it has none, or the code says which check failed.
         """
-        return self._vet(contact.station, contact.card, self._authorities.all(), now=now)
+        return self._vet(contact.station, contact.card, now=now)
 
     def standing(self, station: StationId, card: Card, *, now: int) -> Standing:
         """Return what is known of the credential of the station with *card*."""
         try:
-            vetted = self._vet(station, card, self._authorities.all(), now=now)
+            vetted = self._vet(station, card, now=now)
         except CredentialError as error:
             return Standing(None, error, self._held(station))
         return Standing(vetted, None, vetted.credential)
@@ -124,9 +142,7 @@ class Credentials:
         except CredentialError:
             return None
 
-    def _vet(
-        self, station: StationId, card: Card, authorities: Sequence[Authority], *, now: int
-    ) -> Vetted:
+    def _vet(self, station: StationId, card: Card, *, now: int) -> Vetted:
         chain = self.of(station)
         if not chain:
             raise CredentialError(
@@ -134,15 +150,8 @@ class Credentials:
                 hint="ask for its card with certificate (medshare card export), and import that",
                 code="credential.missing",
             )
-        return vet(chain, card, authorities, others=self._others(station), now=now)
-
-    def _others(self, station: StationId) -> Iterator[str]:
-        """Return by which names everybody else is known here."""
-        for contact in self._station.contacts.all():
-            if contact.station != station:
-                held = self._held(contact.station)
-                yield from (contact.name, contact.card.name)
-                yield from () if held is None else (held.name,)
+        others = [name for other, name in self._names if other != station]
+        return vet(chain, card, self.authorities, others=others, now=now)
 
 
 def require_licensed(station: Station, contacts: Iterable[Contact], *, now: int) -> None:

@@ -83,12 +83,21 @@ class Register:
         return replace(self, issued=(*self.issued, Issued(certificate)))
 
     def with_revoked(self, serial: str, *, reason: str, now: int) -> "Register":
-        """Return the register with one certificate revoked; UsageError when it is already."""
-        revoked = self.found(serial)
-        if revoked.revoked_at:
+        """Return the register with a certificate revoked; UsageError when it is already.
+
+        With it go all others of the same licence: a person who may not practise has no second
+        certificate that is good.  Only one that is `superseded` goes alone.
+        """
+        chosen = self.found(serial)
+        if chosen.revoked_at:
             raise UsageError("this certificate is revoked already")
-        changed = replace(revoked, revoked_at=max(now, 1), reason=reason)
-        issued = tuple(changed if one is revoked else one for one in self.issued)
+        licence = chosen.credential.licence
+        issued = tuple(
+            replace(one, revoked_at=max(now, 1), reason=reason)
+            if one is chosen or _goes_along(one, licence, reason)
+            else one
+            for one in self.issued
+        )
         return replace(self, issued=issued)
 
     def with_list(self, digest: bytes) -> "Register":
@@ -111,6 +120,12 @@ class Register:
                 "version": _VERSION,
             }
         )
+
+
+def _goes_along(other: Issued, licence: str, reason: str) -> bool:
+    """Tell whether *other* is revoked with one of this *licence*, for this *reason*."""
+    same = other.credential.licence == licence
+    return same and not other.revoked_at and reason != "superseded"
 
 
 def parse_register(data: bytes) -> Register:

@@ -3,16 +3,20 @@
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
 from medshare.commands.text import visible
+from medshare.commands.unlock import passphrase_option
 from medshare.errors import CancelledError, LimitError, UsageError
 from medshare.station import Contact, Station
 from medshare.trust.card import MAX_CARD_FILE, Card, armor, dearmor, parse_card
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
 
 _MAX_INPUT: Final = MAX_CARD_FILE * 3 // 2
 _ARMORED: Final = b"-----BEGIN MEDSHARE CARD-----"
@@ -31,6 +35,8 @@ def _open_station() -> Station:
         medshare card import dr-wang.card --name dr-wang
         medshare card list
         medshare card show dr-wang
+        medshare card request --output me.csr       # for an authority to certify
+        medshare card attach me.pem                 # the certificate that came back
         """
     )
 )
@@ -52,12 +58,13 @@ def card() -> None:
 def export(output: Path | None) -> None:
     """Print the public card of this station, as text to send by mail.
 
-    It holds no secret. Whoever imports it compares its fingerprint with you by telephone:
-    medshare card show.
+    The certificate of an authority follows, if there is one. It holds no secret. Whoever
+    imports it compares its fingerprint with you by telephone: medshare card show.
     """
     from medshare.disk.atomic import read_file, write_file
 
-    text = armor(_open_station().card)
+    station = _open_station()
+    text = armor(station.card) + _certificates_of(station)
     if output is None:
         click.echo(text, nl=False)
         return
@@ -70,6 +77,18 @@ def export(output: Path | None) -> None:
         if not older.startswith(_ARMORED):
             raise UsageError(f"{output} exists, and is not a card; it is not overwritten")
     write_file(output, text.encode(), mode=0o644, what="the card")
+
+
+def _certificates_of(station: Station) -> str:
+    """Return the certificates of this station as text; nothing when it has none for its card."""
+    from medshare.authority.held import Credentials
+    from medshare.trust.bundle import write_blocks
+    from medshare.trust.credential import card_digest, certificate_blocks, parse_credential
+
+    chain = Credentials(station).of(station.id)
+    if not chain or parse_credential(chain[0]).card_digest != card_digest(station.card):
+        return ""
+    return write_blocks(certificate_blocks(chain)).decode()
 
 
 @card.command(
@@ -91,12 +110,14 @@ def import_(file: Path, name: str | None, yes: bool, mode: Mode) -> None:
 
     The fingerprint is what counts: a name proves nothing. Read it to each other by
     telephone. A newer card of a station that is trusted already needs no comparison: it
-    is signed by the old keys.
+    is signed by the old keys. A certificate in the same file is kept with the card.
     """
     from medshare.commands import station_views
 
     station = _open_station()
-    found = parse_card(dearmor(_read_input(file)))
+    octets = _read_input(file)
+    found = parse_card(dearmor(octets))
+    chain = _certificates_in(octets, found)
     known = station.contacts.of(found.station)
     now = int(time.time())
     contact = station.contacts.preview(found, name=name, now=now)
@@ -104,11 +125,36 @@ def import_(file: Path, name: str | None, yes: bool, mode: Mode) -> None:
         _confirm(contact, json=mode.json)
     contact = station.contacts.add(found, name=name, now=now)
     change = _change(known, found)
+    if chain:
+        from medshare.authority.held import Credentials
+
+        Credentials(station).attach(chain, found)
     with choose(mode) as out:
+        record = station_views.contact_record(contact, event="card_imported")
+        record["credential"], vetted = _vetted(station, contact, now)
         out.result(
-            {**station_views.contact_record(contact, event="card_imported"), "change": change},
-            lambda: station_views.imported(contact, change),
+            {**record, "change": change}, lambda: station_views.imported(contact, change, vetted)
         )
+
+
+def _vetted(station: Station, contact: Contact, now: int) -> tuple[dict[str, Any] | None, str]:
+    """Return what is known of the credential of *contact*, for programs and for people."""
+    from medshare.commands import credential_views
+
+    standing = credential_views.standings(station, [contact], now=now).get(contact.station)
+    return credential_views.standing_record(standing), credential_views.standing_line(standing)
+
+
+def _certificates_in(octets: bytes, found: Card) -> tuple["Certificate", ...]:
+    """Return the certificates that follow a card, which must be for that card."""
+    if b"-----BEGIN CERTIFICATE-----" not in octets:
+        return ()
+    from medshare.trust.bundle import read_blocks
+    from medshare.trust.credential import load_certificates, parse_credential, require_bound
+
+    chain = load_certificates(read_blocks(octets, what="the card"))
+    require_bound(parse_credential(chain[0]), found)
+    return chain
 
 
 def _change(known: Contact | None, found: Card) -> str:
@@ -148,16 +194,22 @@ def _confirm(contact: Contact, *, json: bool) -> None:
 @output_options
 def list_(mode: Mode) -> None:
     """List the contacts of this station."""
-    from medshare.commands import station_views
+    from medshare.commands import credential_views, station_views
 
-    contacts = _open_station().contacts.all()
+    station = _open_station()
+    contacts = station.contacts.all()
+    known = credential_views.standings(station, contacts, now=int(time.time()))
+    records = credential_views.records_of(known)
     with choose(mode) as out:
         out.result(
             {
                 "event": "contacts",
-                "contacts": [station_views.contact_record(one) for one in contacts],
+                "contacts": [
+                    station_views.contact_record(one) | {"credential": records.get(one.station)}
+                    for one in contacts
+                ],
             },
-            lambda: station_views.contacts(contacts),
+            lambda: station_views.contacts(contacts, credential_views.lines_of(known)),
         )
 
 
@@ -177,7 +229,81 @@ def show(name: str | None, mode: Mode) -> None:
             )
         else:
             contact = station.contacts.named(name)
-            out.result(
-                station_views.contact_record(contact, event="contact"),
-                lambda: station_views.one_contact(contact),
-            )
+            record = station_views.contact_record(contact, event="contact")
+            record["credential"], vetted = _vetted(station, contact, int(time.time()))
+            out.result(record, lambda: station_views.one_contact(contact, vetted))
+
+
+@card.command(epilog=examples("medshare card request --output me.csr"))
+@click.option(
+    "--output",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where the request goes.",
+)
+@passphrase_option
+@output_options
+def request(output: Path, passphrase_file: Path | None, mode: Mode) -> None:
+    """Write a request that an authority certifies: whose station this is.
+
+    It is a PKCS#10 request, signed by this station, with its card beside it. Take it to the
+    authority together with your papers and the fingerprint: medshare card show.
+    """
+    from medshare.authority.request import make_request
+    from medshare.commands import station_views
+    from medshare.commands.unlock import unlock_identity
+    from medshare.config import load_settings
+    from medshare.disk.atomic import write_file
+
+    settings = load_settings()
+    station = Station.open(settings.home)
+    identity = unlock_identity(station, settings, file=passphrase_file)
+    if output.exists():
+        raise UsageError(f"{output} exists; it is not overwritten")
+    write_file(output, make_request(identity), mode=0o644, what="the request")
+    record = {
+        "event": "certificate_requested",
+        "station": station.id.hex(),
+        "fingerprint": station.card.fingerprint,
+        "file": str(output),
+    }
+    with choose(mode) as out:
+        out.result(record, lambda: station_views.requested(station, output))
+
+
+@card.command(
+    epilog=examples(
+        """
+        medshare card attach me.pem        # ours: from now on it travels with the card
+        medshare card attach dr-wang.pem   # of a contact, if it did not come with the card
+        """
+    )
+)
+@click.argument("file", type=click.Path(path_type=Path))
+@output_options
+def attach(file: Path, mode: Mode) -> None:
+    """Keep the certificate in FILE (PEM) with the card for which it was issued.
+
+    The person's certificate comes first; those of authorities between it and one that others
+    trust may follow.
+    """
+    from medshare.authority.held import Credentials
+    from medshare.commands import credential_views
+    from medshare.trust.bundle import read_blocks
+    from medshare.trust.credential import load_certificates
+
+    chain = load_certificates(read_blocks(_read_input(file), what="the certificate"))
+    if not chain:
+        raise UsageError(f"{file} holds no certificate")
+    credentials = Credentials(_open_station())
+    found = credentials.card_for(chain)
+    credential = credentials.attach(chain, found)
+    standing = credentials.standing(found.station, found, now=int(time.time()))
+    record = {
+        "event": "certificate_attached",
+        "station": found.station.hex(),
+        "credential": credential_views.standing_record(standing),
+    }
+    with choose(mode) as out:
+        out.result(record, lambda: credential_views.attached(credential, standing))

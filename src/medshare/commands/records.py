@@ -33,13 +33,14 @@ def sent(result: "SendResult", *, names: "Mapping[StationId, str]", route: str) 
     }
 
 
-def received(result: "ReceiveResult") -> Record:
-    """Return the `received` record of one parcel."""
+def received(result: "ReceiveResult", credential: Record | None = None) -> Record:
+    """Return the `received` record of one parcel; *credential* is that of its sender."""
     return {
         "event": "received",
         "parcel": result.parcel.hex(),
         "sender": result.sender.name,
         "sender_station": result.sender.station.hex(),
+        "credential": credential,
         "files": [_file(file) for file in result.files],
         "total_bytes": result.total_bytes,
         "wire_bytes": result.wire_bytes,
@@ -50,16 +51,22 @@ def received(result: "ReceiveResult") -> Record:
     }
 
 
-def waiting(listings: "Sequence[ParcelListing]") -> Record:
-    """Return the `waiting_parcels` record of `receive --list`."""
-    return {"event": "waiting_parcels", "parcels": [_listing(listing) for listing in listings]}
+def waiting(
+    listings: "Sequence[ParcelListing]",
+    credentials: "Mapping[StationId, Record | None] | None" = None,
+) -> Record:
+    """Return the `waiting_parcels` record of `receive --list`, with *credentials* of senders."""
+    known = credentials or {}
+    return {"event": "waiting_parcels", "parcels": [_listing(one, known) for one in listings]}
 
 
-def _listing(listing: "ParcelListing") -> Record:
+def _listing(listing: "ParcelListing", known: "Mapping[StationId, Record | None]") -> Record:
     manifest = listing.manifest
+    credential = None if listing.sender is None else known.get(listing.sender.station)
     return {
         "parcel": listing.parcel.hex(),
         "sender": listing.sender.name if listing.sender is not None else None,
+        "credential": credential,
         "created": listing.created,
         "delete_after": listing.delete_after,
         "stored_chunks": listing.stored_chunks,

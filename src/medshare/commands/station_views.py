@@ -1,7 +1,8 @@
 """Stations, contacts and rotations: as people read them, and as programs do."""
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Group, RenderableType
@@ -10,6 +11,7 @@ from rich.text import Text
 
 from medshare.commands import text
 from medshare.commands.views import BAD, GOOD, OPEN, facts, headline, path
+from medshare.ids import StationId
 from medshare.sharing.rotate import Rotation
 from medshare.station import Contact, Station
 
@@ -94,12 +96,13 @@ def own(station: Station) -> Group:
     return Group(headline("●", GOOD, text.visible(station.card.name)), facts(_card_rows(station)))
 
 
-def one_contact(contact: Contact) -> Group:
-    """Return one contact."""
-    return Group(headline("●", GOOD, text.visible(contact.name)), facts(_contact_rows(contact)))
+def one_contact(contact: Contact, vetted: str = "") -> Group:
+    """Return one contact; *vetted* says what is known of its credential."""
+    rows = _contact_rows(contact, vetted)
+    return Group(headline("●", GOOD, text.visible(contact.name)), facts(rows))
 
 
-def _contact_rows(contact: Contact) -> list[tuple[str, str]]:
+def _contact_rows(contact: Contact, vetted: str) -> list[tuple[str, str]]:
     current = contact.card.current
     return [
         ("calls itself", text.visible(current.name)),
@@ -107,10 +110,11 @@ def _contact_rows(contact: Contact) -> list[tuple[str, str]]:
         ("station", contact.station.hex()),
         ("keys", f"generation {current.number}, made {text.moment(current.created)}"),
         ("trusted", f"since {text.moment(contact.trusted_at)}"),
+        ("credential", vetted),
     ]
 
 
-def imported(contact: Contact, change: str) -> Group:
+def imported(contact: Contact, change: str, vetted: str = "") -> Group:
     """Return what an import changed: `new`, `rotated` or `none`."""
     name = text.visible(contact.name)
     sentences = {
@@ -121,19 +125,36 @@ def imported(contact: Contact, change: str) -> Group:
     following = f"medshare send PATH --to {shlex.quote(name)}"
     return Group(
         headline("✓", GOOD, sentences[change]),
-        facts([*_contact_rows(contact), ("next", following)]),
+        facts([*_contact_rows(contact, vetted), ("next", following)]),
     )
 
 
-def contacts(found: Sequence[Contact]) -> RenderableType:
-    """Return all contacts, one a line."""
+def contacts(
+    found: Sequence[Contact], vetted: Mapping[StationId, str] | None = None
+) -> RenderableType:
+    """Return all contacts, one a line; *vetted* says what is known of their credentials."""
     if not found:
         return Text("no contacts yet; medshare card import FILE makes one")
     table = Table.grid(padding=(0, 2, 0, 0))
     for contact in found:
         shown = text.visible(contact.name), text.visible(contact.card.name)
-        table.add_row(shown[0], contact.card.fingerprint, shown[1])
+        known = (vetted or {}).get(contact.station, "")
+        table.add_row(shown[0], contact.card.fingerprint, shown[1], known)
     return table
+
+
+def requested(station: Station, output: Path) -> Group:
+    """Return that a request for a certificate was written, and what comes next."""
+    following = f"the authority: medshare authority issue {shlex.quote(output.name)}"
+    return Group(
+        headline("✓", GOOD, f"written: {path(output)}"),
+        facts(
+            [
+                ("fingerprint", station.card.fingerprint),
+                ("next", f"{text.visible(following)}; then: medshare card attach FILE"),
+            ]
+        ),
+    )
 
 
 def rotated(rotation: Rotation, *, dry_run: bool) -> Group:

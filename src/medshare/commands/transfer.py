@@ -2,6 +2,7 @@
 
 import math
 import re
+import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -37,9 +38,10 @@ from medshare.sharing.events import Notice
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from medshare.sharing.receive import ReceiveOptions
+    from medshare.commands.lines import Output
+    from medshare.sharing.receive import ReceiveOptions, ReceiveResult
     from medshare.sharing.send import SendOptions
-    from medshare.station import Identity, Station
+    from medshare.station import Contact, Identity, Station
     from medshare.transport.base import Transport
 
 _GRAVE: Final = (IntegrityError, AuthenticityError, FormatError)
@@ -108,6 +110,7 @@ class Waitable(click.Command):
         medshare send mr/ --to dr-wang --to tumour-board --note 'second opinion, please'
         medshare send mr/ --to dr-wang --delete-after 30d --limit-rate 20M
         medshare send mr/ --to dr-wang --folder /media/usb     # by courier, without a network
+        medshare send mr/ --to dr-wang --require licensed      # only with a valid credential
         medshare send mr/ --to dr-wang --wait 10m --json       # for programs
         """
     ),
@@ -138,6 +141,12 @@ class Waitable(click.Command):
     help="The relay erases it after so long (12h, 30d).",
 )
 @click.option("--tier", default="routine", show_default=True, help="How sensitive it is.")
+@click.option(
+    "--require",
+    "required",
+    type=click.Choice(["licensed"]),
+    help="Refuse recipients for whom no trusted authority vouches (medshare trust).",
+)
 @click.option("--pad", is_flag=True, help="Round sizes up, so that the relay learns less.")
 @click.option(
     "--effort",
@@ -157,6 +166,7 @@ def send(
     names: tuple[str, ...],
     way: Way,
     mode: Mode,
+    required: str | None,
     **options: Any,
 ) -> None:
     """Seal files and folders to contacts, and send them.
@@ -167,7 +177,7 @@ def send(
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing.send import send as send_parcel
 
-        contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
+        contacts = _recipients(station, names, required)
         result = send_parcel(
             paths,
             to=contacts,
@@ -192,6 +202,16 @@ def send(
             hint="the parcel is safe where it is; run the same command again to wait on",
             code="transfer.no-receipt",
         )
+
+
+def _recipients(station: "Station", names: Sequence[str], required: str | None) -> "list[Contact]":
+    """Return the contacts called *names*; raise CredentialError unless they are as *required*."""
+    contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
+    if required == "licensed":
+        from medshare.authority.held import require_licensed
+
+        require_licensed(station, contacts, now=int(time.time()))
+    return contacts
 
 
 def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: Any) -> "SendOptions":
@@ -286,14 +306,18 @@ def _show_waiting(
     transport: "Transport",
     mode: Mode,
 ) -> None:
-    from medshare.commands import records, views
+    from medshare.commands import credential_views, records, views
     from medshare.sharing.receive import list_waiting
 
     listings = list_waiting(identity=identity, station=station, transport=transport)
     if parcel is not None:
         chosen = match_parcel(parcel, [listing.parcel for listing in listings])
         listings = tuple(one for one in listings if one.parcel == chosen)
-    choose(mode).result(records.waiting(listings), lambda: views.waiting(listings))
+    known = credential_views.senders(station, listings, now=int(time.time()))
+    choose(mode).result(
+        records.waiting(listings, credential_views.records_of(known)),
+        lambda: views.waiting(listings, credential_views.lines_of(known)),
+    )
 
 
 def _receive_each(
@@ -306,7 +330,6 @@ def _receive_each(
     mode: Mode,
 ) -> None:
     """Receive one parcel after the other; what is wrong with one does not hold up the next."""
-    from medshare.commands import records, views
     from medshare.sharing.receive import receive as receive_parcel
 
     failures: list[MedshareError] = []
@@ -328,6 +351,19 @@ def _receive_each(
             if len(parcels) > 1:
                 out.event(Notice("receive.refused", f"parcel {parcel.hex()}: {error.message}"))
         else:
-            out.result(records.received(result), partial(views.received, result))
+            _show_received(result, station, out)
     if failures:
         raise next((error for error in failures if isinstance(error, _GRAVE)), failures[0])
+
+
+def _show_received(result: "ReceiveResult", station: "Station", out: "Output") -> None:
+    """Say what came, from whom, and who vouches for the sender."""
+    from medshare.commands import credential_views, records, views
+
+    sender = result.sender
+    known = credential_views.standings(station, [sender], now=int(time.time()))
+    standing = known.get(sender.station)
+    out.result(
+        records.received(result, credential_views.standing_record(standing)),
+        partial(views.received, result, credential_views.standing_line(standing)),
+    )

@@ -72,6 +72,17 @@ def unlock_keystore(
     return _unlock(settings, station.keystore, file, prompt=PROMPT)
 
 
+def unlock_file(
+    settings: Settings,
+    open_with: Callable[[bytes], Opened],
+    *,
+    file: Path | None,
+    prompt: str,
+) -> Opened:
+    """Return what *open_with* opens with the passphrase, which may be asked for with *prompt*."""
+    return _unlock(settings, open_with, file, prompt=prompt)
+
+
 def _unlock(
     settings: Settings,
     open_with: Callable[[bytes], Opened],
@@ -120,9 +131,16 @@ def make_with(
         return choose_passphrase(
             settings, lambda passphrase: make(FileBackend(passphrase.value, suite)), file=file
         )
-    uri = _token_uri(keystore)
+    uri = token_uri(keystore)
     if suite != "intl":
         raise UsageError(f"a token holds keys of suite 'intl', not of '{suite}'")
+    return make_in_token(settings, uri, make, file=file)
+
+
+def make_in_token(
+    settings: Settings, uri: Pkcs11Uri, make: Callable[[TokenBackend], Opened], *, file: Path | None
+) -> Opened:
+    """Return what *make* makes with the token that *uri* names, after its PIN was asked for."""
     return _unlock(
         settings,
         lambda pin: make(TokenBackend(settings.pkcs11_module, pin, uri)),
@@ -131,7 +149,7 @@ def make_with(
     )
 
 
-def _token_uri(text: str) -> Pkcs11Uri:
+def token_uri(text: str) -> Pkcs11Uri:
     """Return the token that *text* names; a module in it is refused, as it was not configured."""
     try:
         return require_no_module(require_token(parse_uri(text)))

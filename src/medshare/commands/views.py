@@ -1,6 +1,6 @@
 """Results as people read them: one line that says what it means, then the facts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +11,7 @@ from rich.text import Text
 from medshare.commands import text
 
 if TYPE_CHECKING:
+    from medshare.ids import StationId
     from medshare.receipt import Receipt, ReceivedFile
     from medshare.sharing.receive import ParcelListing, ReceiveResult
     from medshare.sharing.send import SendResult
@@ -73,8 +74,11 @@ def sent(
     return Group(line, facts([*rows, ("moved", _moved(result)), ("next", following)]))
 
 
-def received(result: "ReceiveResult") -> Group:
-    """Return what was received, from whom, where it is, and its first and last files."""
+def received(result: "ReceiveResult", vetted: str = "") -> Group:
+    """Return what was received, from whom, where it is, and its first and last files.
+
+    *vetted* says what is known of the sender's credential.
+    """
     sender = result.sender
     amount = f"{text.count(len(result.files), 'file')}, {text.size(result.total_bytes)}"
     name = text.visible(sender.name)
@@ -86,6 +90,7 @@ def received(result: "ReceiveResult") -> Group:
                 ("parcel", result.parcel.hex()),
                 ("sender", f"{name}{trusted}"),
                 ("", f"fingerprint {sender.card.fingerprint}"),
+                ("", vetted),
                 ("moved", _moved(result)),
                 ("in", path(result.output)),
                 ("receipt", path(result.receipt_file)),
@@ -117,17 +122,29 @@ def _file_row(table: Table, file: "ReceivedFile") -> None:
     table.add_row(f"  {name}", text.size(file.size), file.digest.hex[:_DIGEST])
 
 
-def waiting(listings: "Sequence[ParcelListing]") -> Group:
-    """Return what waits, as far as it could be verified without writing anything."""
+def waiting(
+    listings: "Sequence[ParcelListing]", vetted: "Mapping[StationId, str] | None" = None
+) -> Group:
+    """Return what waits, as far as it could be verified without writing anything.
+
+    *vetted* says what is known of the credentials of senders.
+    """
     if not listings:
         return Group(Text("nothing waits for this station"))
-    return Group(*(_listing(listing) for listing in listings))
+    known = vetted or {}
+    return Group(
+        *(
+            _listing(one, "" if one.sender is None else known.get(one.sender.station, ""))
+            for one in listings
+        )
+    )
 
 
-def _listing(listing: "ParcelListing") -> Group:
+def _listing(listing: "ParcelListing", vetted: str) -> Group:
     state = "complete" if listing.sealed else "still being sent"
     stored = f"{listing.stored_chunks:,}/{text.count(listing.total_chunks, 'chunk')}, {state}"
     rows = [
+        ("sender", vetted),
         ("sent", text.moment(listing.created)),
         ("there", stored),
         ("erased", f"after {text.moment(listing.delete_after)}" if listing.delete_after else ""),
