@@ -4,6 +4,8 @@ import time
 from functools import partial
 from pathlib import Path
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.receipt import Receipt, ReceivedFile, encode_receipt
 from medshare.resume import Reached
 from medshare.seal import Seal
@@ -39,6 +41,8 @@ class Delivery:
         if path.exists():
             octets = path.read_bytes()
         else:
+            about = entries.parcel(self._in.parcel)
+            self._station.record.note(Act.RECEIPT, about, tier=opened.envelope.tier)
             receipt = self._receipt(seal, files)
             octets = encode_receipt(receipt, self._identity.signers)
             keep_receipt(self._station, receipt, octets)
@@ -59,4 +63,5 @@ class Delivery:
             recipient_keys=tuple(signer.public for signer in self._identity.signers),
             received=int(time.time()),
             files=files,
+            anchor=self._station.record.anchor(self._identity.signers),
         )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.chunking import Layout
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.disk.atomic import read_file, write_file
@@ -141,6 +143,9 @@ def accept_receipt(sealed: bytes, recipient: StationId, sent: Sent, *, station: 
         raise IntegrityError("the receipt is for another parcel")
     _require_same_files(receipt, sent.manifest)
     _require_same_digests(receipt, sent.layout, sent.pieces)
+    if not receipt_path(station, receipt.parcel, receipt.recipient).exists():
+        about, tier = entries.parcel(receipt.parcel), sent.envelope.tier
+        station.record.note(Act.DELIVER, about, tier=tier, parties=(receipt.recipient,))
     keep_receipt(station, receipt, octets)
     return receipt
 

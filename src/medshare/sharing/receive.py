@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail, Event
 from medshare.disk.separation import require_apart
 from medshare.envelope import Envelope, parse_envelope
 from medshare.errors import MedshareError, TransferError
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.sharing.events import OnEvent, ignore
-from medshare.sharing.incoming import accept, open_parcel, sender_of
+from medshare.sharing.incoming import OpenedEnvelope, accept, open_parcel, sender_of
 from medshare.sharing.receiving import ReceiveOptions, ReceiveResult, Receiving
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
@@ -35,8 +37,18 @@ class ParcelListing:
 def list_waiting(
     *, identity: Identity, station: Station, transport: Transport
 ) -> tuple[ParcelListing, ...]:
-    """Return what waits for this station; nothing is written."""
-    return tuple(_listing(parcel, identity, station, transport) for parcel in transport.inbox())
+    """Return what waits for this station; nothing is written but the record of having looked."""
+    found = tuple(_listing(parcel, identity, station, transport) for parcel in transport.inbox())
+    if found:
+        with station.record.signed(identity.signers):
+            station.record.log.record_all([_looked_at(one, station) for one in found])
+    return found
+
+
+def _looked_at(listing: ParcelListing, station: Station) -> Event:
+    """Return the entry for one parcel of which the names of files, or a fault, are to be shown."""
+    event = station.record.event(Act.LIST, entries.parcel(listing.parcel))
+    return event if listing.fault is None else event.refused(listing.fault)
 
 
 def _listing(
@@ -95,16 +107,37 @@ def receive(
     """
     options = options or ReceiveOptions()
     require_apart(output, station.home, what="the output folder")
-    opened = open_parcel(
-        parcel,
-        identity=identity,
-        station=station,
-        transport=transport,
-        suites=options.suites,
-        mixed=options.mixed,
-    )
-    incoming = accept(opened, identity=identity, station=station, output=output)
-    try:
-        return Receiving(incoming, station, identity, transport, options, on_event).run()
-    finally:
-        incoming.journal.close()
+    with station.record.signed(identity.signers):
+        opened = _opened(parcel, identity, station, transport, options)
+        incoming = accept(opened, identity=identity, station=station, output=output)
+        about, tier = entries.parcel(parcel), opened.envelope.tier
+        try:
+            with station.record.refusals(Act.EXPORT, about, tier=tier):
+                return Receiving(incoming, station, identity, transport, options, on_event).run()
+        finally:
+            incoming.journal.close()
+
+
+def _opened(
+    parcel: ParcelId,
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    options: ReceiveOptions,
+) -> OpenedEnvelope:
+    """Open *parcel*, and put into the record that it was, or why it was refused."""
+    about = entries.parcel(parcel)
+    with station.record.refusals(Act.OPEN, about):
+        opened = open_parcel(
+            parcel,
+            identity=identity,
+            station=station,
+            transport=transport,
+            suites=options.suites,
+            mixed=options.mixed,
+        )
+    envelope, files = opened.envelope, opened.manifest.files
+    details = {Detail.FILES: len(files), Detail.OCTETS: sum(opened.manifest.sizes)}
+    parties = (envelope.sender,)
+    station.record.note(Act.OPEN, about, tier=envelope.tier, parties=parties, details=details)
+    return opened

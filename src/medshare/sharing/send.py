@@ -6,6 +6,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
@@ -53,6 +55,20 @@ def send(
     """
     options = governed(options or SendOptions(), station.policy, identity)
     _require_recipients(to)
+    with station.record.signed(identity.signers):
+        return _send(paths, to, identity, station, transport, options, on_event)
+
+
+def _send(
+    paths: Sequence[Path],
+    to: Sequence[Contact],
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    options: SendOptions,
+    on_event: OnEvent,
+) -> SendResult:
+    """Send, anew where files change meanwhile."""
     stations = [one.station for one in to]
     request = request_of(paths, stations, transport.route, options=options, station=station)
     restarts = 0
@@ -64,6 +80,7 @@ def send(
             on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
         outgoing = _outgoing(request, sources, to, identity, station, transport, options, on_event)
         try:
+            _record(outgoing, station)
             return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
                 peer=", ".join(one.name for one in to)
             )
@@ -112,6 +129,22 @@ def _outgoing(
         station=station,
         options=options,
         now=int(time.time()),
+    )
+
+
+def _record(outgoing: Outgoing, station: Station) -> None:
+    """Put into the record what is about to be sent, before anything leaves this station."""
+    station.record.note(
+        Act.SEND,
+        entries.parcel(outgoing.parcel),
+        tier=outgoing.envelope.tier,
+        parties=outgoing.recipients,
+        details={
+            Detail.CHUNKS: outgoing.layout.chunk_count,
+            Detail.FILES: len(outgoing.manifest.files),
+            Detail.OCTETS: outgoing.layout.total_size,
+            Detail.RESUMED: len(outgoing.history.chunks),
+        },
     )
 
 

@@ -17,6 +17,7 @@ from medshare.errors import (
     AccessDeniedError,
     AuthenticityError,
     FormatError,
+    IncompleteError,
     IntegrityError,
     KeyUnavailableError,
     MedshareError,
@@ -82,9 +83,14 @@ class StationRecord:
 
     @contextmanager
     def refusals(self, act: Act, about: Ref, *, tier: str = "") -> Iterator[None]:
-        """Record it when *act* is refused inside the block, and raise on."""
+        """Record it when *act* is refused inside the block, and raise on.
+
+        A parcel that is not complete yet is not refused.
+        """
         try:
             yield
+        except IncompleteError:
+            raise
         except REFUSALS as error:
             with suppress(MedshareError):  # it is refused in any case
                 self.log.record(self.event(act, about, tier=tier).refused(error))
