@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from medshare.keys.pkcs11 import TokenBackend
-from medshare.keys.pkcs11_session import LOCK
+from medshare.keys.pkcs11_session import LOCK, forget_sessions
 from medshare.keys.pkcs11_uri import Pkcs11Uri
 
 PIN = b"314159"
@@ -73,10 +73,16 @@ def new_token(label: str) -> Pkcs11Uri:
     return Pkcs11Uri(token=label)
 
 
-def restart() -> None:
-    """End all sessions, as pulling the token out does, and look for tokens anew."""
+def restart(*, noticed: bool = True) -> None:
+    """End all sessions, as pulling the token out does, and look for tokens anew.
+
+    Unless that is *noticed*, the connections of this process go on with what they had.  Only
+    where one token is used: the module numbers new sessions from the beginning.
+    """
     with LOCK:  # or another thread might be inside
         loaded().reinitialize()
+        if noticed:
+            forget_sessions()
 
 
 def loaded() -> Any:

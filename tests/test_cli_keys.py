@@ -300,6 +300,19 @@ def test_a_station_in_a_token(tmp_path: Path, custody: Custody) -> None:
 
 
 @pytest.mark.service
+def test_a_station_in_a_token_comes_back_from_its_card(tmp_path: Path) -> None:
+    """With the token, its PIN and a card that somebody has kept, `adopt` finds the keys again."""
+    desk = token_desk(tmp_path / "hsm")
+    card = tmp_path / "hsm.card"
+    assert desk.run("card", "export", "--output", str(card)).exit_code == 0
+    fingerprint = Station.open(desk.home).card.fingerprint
+    desk.environ["MEDSHARE_HOME"] = str(tmp_path / "again")
+    record = desk.json("keys", "adopt", str(card), "--keystore", TOKEN)
+    assert (record["event"], record["fingerprint"]) == ("keys_restored", fingerprint)
+    assert desk.json("keys", "check")["keys"] == 2
+
+
+@pytest.mark.service
 def test_a_custodian_in_a_token_releases_its_share(tmp_path: Path, custody: Custody) -> None:
     """A share is opened inside a token like anything else that is sent to it."""
     desk = token_desk(tmp_path / "hsm")

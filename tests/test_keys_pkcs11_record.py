@@ -23,7 +23,7 @@ from medshare.keys.pkcs11_uri import Pkcs11Uri, parse_uri
 from medshare.suites.base import PublicKey
 from tests.strategies import damaged
 
-STORE = bytes(range(16))
+STORE = bytes(range(8))
 KEYS = (
     (Purpose.SIGN, PublicKey("ecdsa-p256", b"\x04" + bytes(64))),
     (Purpose.OPEN, PublicKey("p256", b"\x04" + bytes(64))),
@@ -46,7 +46,7 @@ records = st.builds(
         (*older, replace(newest, pending=pending)),
         tuple(TokenKek(name, AES_KW, 1) for name in sorted(names)),
     ),
-    st.binary(min_size=16, max_size=16),
+    st.binary(min_size=8, max_size=8),
     st.sampled_from(["medshare", "a b", "Spital Zürich"]),
     st.lists(generations, max_size=3),
     generations,
@@ -90,7 +90,7 @@ def test_the_form_is_the_one_described() -> None:
 GOOD: canonical.Value = [["sign", "ecdsa-p256", b"k"], ["open", "p256", b"k"]]
 BAD: dict[str, dict[str, canonical.Value]] = {
     "another field": {"more": 1},
-    "short store": {"store": bytes(15)},
+    "short store": {"store": bytes(7)},
     "no URI": {"uri": ""},
     "URI of a key": {"uri": "pkcs11:token=a;id=%01"},
     "URI of nothing": {"uri": "pkcs11:model=a"},
@@ -147,7 +147,7 @@ def test_every_key_of_every_station_has_a_name_of_its_own() -> None:
     """Ids differ by station, purpose, generation and label, and have 16 octets."""
     names = [
         name
-        for record in (RECORD, replace(RECORD, store=bytes(16)))
+        for record in (RECORD, replace(RECORD, store=bytes(8)))
         for name in (
             *(record.identity_key(use, number) for use in Purpose for number in range(3)),
             record.kek_key("routine/0"),

@@ -1,4 +1,4 @@
-"""`medshare keys backup`, `release` and `restore`: keys in the care of several custodians."""
+"""`medshare keys backup`, `release`, `restore` and `adopt`: what brings a station back."""
 
 import sys
 import time
@@ -14,7 +14,9 @@ from medshare.commands.output import choose
 from medshare.commands.text import visible
 from medshare.commands.unlock import (
     choose_passphrase,
+    make_in_token,
     passphrase_option,
+    token_uri,
     unlock_identity,
     unlock_keystore,
 )
@@ -120,13 +122,15 @@ def _sealed(
 
 def _custodian(station: "Station", name: str) -> "Card":
     """Return the card in the file *name*, or that of the contact called so."""
+    return _read_card(Path(name)) if Path(name).is_file() else station.contacts.named(name).card
+
+
+def _read_card(file: Path) -> "Card":
     from medshare.disk.atomic import read_file
     from medshare.trust.card import MAX_CARD_FILE, dearmor, parse_card
 
-    if Path(name).is_file():
-        octets = read_file(Path(name), limit=MAX_CARD_FILE * 3 // 2, what="the card")
-        return parse_card(dearmor(octets))
-    return station.contacts.named(name).card
+    octets = read_file(file, limit=MAX_CARD_FILE * 3 // 2, what="the card")
+    return parse_card(dearmor(octets))
 
 
 @click.command(
@@ -245,7 +249,8 @@ def restore(
     station = _brought_back(found, material, settings, keystore, file=passphrase_file)
     with choose(mode) as out:
         out.result(
-            key_views.restore_record(station, found), lambda: key_views.restored(station, found)
+            key_views.restore_record(station, found.created),
+            lambda: key_views.restored(station, found.created),
         )
 
 
@@ -269,6 +274,48 @@ def _brought_back(
     return choose_passphrase(
         settings, lambda passphrase: make(FileBackend(passphrase.value)), file=file
     )
+
+
+@click.command(
+    epilog=examples(
+        """
+        medshare keys adopt st-mary.card --keystore pkcs11:token=medshare
+        """
+    )
+)
+@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.option("--keystore", required=True, metavar="URI", help="The token that holds the keys.")
+@passphrase_option
+@output_options
+def adopt(file: Path, keystore: str, passphrase_file: Path | None, mode: Mode) -> None:
+    """Bring a station back whose keys are in a token, from the newest card of it in FILE.
+
+    Anybody to whom it was given has the card. Parcels and contacts come from a backup, or
+    not at all.
+    """
+    from medshare.commands import key_views
+    from medshare.config import load_settings
+    from medshare.keys.pkcs11_adopt import adopt as adopt_keys
+    from medshare.station import Station
+
+    settings = load_settings()
+    card = _read_card(file)
+    station = make_in_token(
+        settings,
+        token_uri(keystore),
+        lambda backend: Station.restore(
+            settings.home,
+            card,
+            lambda folder: adopt_keys(backend, card, folder),
+            generations=len(card.generations),
+        ),
+        file=passphrase_file,
+    )
+    with choose(mode) as out:
+        out.result(
+            key_views.restore_record(station, card.current.created),
+            lambda: key_views.restored(station, card.current.created),
+        )
 
 
 def _read_backup(file: Path) -> "Backup":

@@ -235,7 +235,7 @@ def released(found: Backup, output: Path, called: str | None) -> Group:
     return Group(line, facts(rows))
 
 
-def restore_record(station: Station, found: Backup) -> Record:
+def restore_record(station: Station, created: int) -> Record:
     """Return the record of a station that was brought back."""
     return {
         "event": "keys_restored",
@@ -243,19 +243,19 @@ def restore_record(station: Station, found: Backup) -> Record:
         "name": station.card.name,
         "fingerprint": station.card.fingerprint,
         "generation": station.card.current.number,
-        "backup_created": found.created,
+        "backup_created": created,
         "home": str(station.home),
     }
 
 
-def restored(station: Station, found: Backup) -> Group:
+def restored(station: Station, created: int) -> Group:
     """Return which station is back, and what to do next."""
     line = headline("✓", GOOD, f"the keys of {text.visible(station.card.name)} are back")
     rows = [
         ("fingerprint", station.card.fingerprint),
         ("station", station.id.hex()),
-        ("as of", text.moment(found.created)),
+        ("as of", text.moment(created)),
         ("in", shlex.quote(str(station.home))),
-        ("next", "erase the files of the shares, then: medshare rotate-key; medshare keys backup"),
+        ("next", "erase the files of shares, then: medshare keys check; medshare rotate-key"),
     ]
     return Group(line, facts(rows))

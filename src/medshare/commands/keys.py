@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from medshare.commands.key_backup import backup, release, restore
+from medshare.commands.key_backup import adopt, backup, release, restore
 from medshare.commands.opening import open_station
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
@@ -25,6 +25,7 @@ def keys() -> None:
     """Show, check, back up and restore the keys of this station."""
 
 
+keys.add_command(adopt)
 keys.add_command(backup)
 keys.add_command(release)
 keys.add_command(restore)

@@ -66,14 +66,18 @@ class TokenBackend:
         """
         if (folder / TOKEN_FILE).exists():
             raise StorageError(f"there is a keystore at {folder / TOKEN_FILE}; it is kept")
-        uri = require_no_module(require_token(self.uri or Pkcs11Uri()))
-        token = connect(self.module, uri, self.pin, force_last_try=self.force_last_try)
+        token = self.connected()
         store = self.random(STORE_SIZE)
         keys = token.run(lambda token: _make_identity(token, store, 0), what="make keys")
         generation = TokenGeneration(created, pending=False, keys=keys)
         record = TokenRecord(store, token.uri, (generation,))
         write_file(folder / TOKEN_FILE, record.encode(), what=_WHAT)
         return TokenKeyStore(folder / TOKEN_FILE, record, token)
+
+    def connected(self) -> Connection:
+        """Return the token that `uri` names, logged in."""
+        uri = require_no_module(require_token(self.uri or Pkcs11Uri()))
+        return connect(self.module, uri, self.pin, force_last_try=self.force_last_try)
 
     def open(self, folder: Path) -> "TokenKeyStore":
         """Return the keystore whose record is in *folder*, the token logged in."""

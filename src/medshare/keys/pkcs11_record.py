@@ -9,11 +9,13 @@ algorithm, public key] …]]`, each KEK `[label, algorithm, created]`.  The chec
 what is before it, tells damage.
 
 Keys are found in the token by CKA_ID, 16 octets that follow from `store` and the name of the
-key, so that an interrupted change leaves nothing that could not be found again.
+key, so that an interrupted change leaves nothing that could not be found again.  The name, as
+CKA_LABEL, has all of `store` in it: a record that was lost follows from token and card.
 
 Pure: octets in, values out.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -40,12 +42,14 @@ from medshare.suites.base import PublicKey
 LABEL: Final = "medshare token"
 VERSION: Final = 1
 MAX_FILE: Final = 1 << 20
-STORE_SIZE: Final = 16
+STORE_SIZE: Final = 8
 ID_SIZE: Final = 16
 _MAX_ITEMS: Final = MAX_GENERATIONS * (4 * MAX_KEYS + 4) + 4 * MAX_KEKS + 16
 _MAX_PUBLIC: Final = 4096
 _MAX_ALGORITHM: Final = 32
 _WHAT: Final = "the record of keys in a token"
+_LABEL: Final = re.compile(rf"medshare ([0-9a-f]{{{2 * STORE_SIZE}}}) .+")
+_KEK_LABEL: Final = re.compile(rf"medshare [0-9a-f]{{{2 * STORE_SIZE}}} kek (.+)")
 
 Keys = tuple[tuple[Purpose, PublicKey], ...]
 
@@ -166,8 +170,20 @@ def identity_key(store: bytes, purpose: Purpose, generation: int) -> KeyName:
     return _named(store, f"{purpose} {generation}")
 
 
+def store_of(label: str) -> bytes | None:
+    """Return the station whose key is labelled *label* in a token, or None if it is not ours."""
+    match = _LABEL.fullmatch(label)
+    return bytes.fromhex(match[1]) if match else None
+
+
+def kek_of(label: str) -> str | None:
+    """Return what the KEK that is labelled *label* in a token is called here, or None."""
+    match = _KEK_LABEL.fullmatch(label)
+    return match[1] if match else None
+
+
 def _named(store: bytes, what: str) -> KeyName:
-    label = f"medshare {store[:4].hex()} {what}"
+    label = f"medshare {store.hex()} {what}"
     digest = suite_named("intl").digest(b"medshare token key\x00", store, label.encode())
     return KeyName(label, digest.value[:ID_SIZE])
 

@@ -87,6 +87,7 @@ class Connection:
                 if not pkcs11_errors.is_gone(error):
                     raise
             self.forget()
+            forget_sessions()
             return work(self)
 
     def key(self, kind: int, name: KeyName) -> Any:
@@ -107,13 +108,21 @@ class Connection:
     def find(self, kind: int, name: KeyName) -> Sequence[Any]:
         """Return the objects of class *kind* with the id of *name*; only inside `run`."""
         from pkcs11 import Attribute, ObjectClass
-        from pkcs11.exceptions import FunctionNotSupported, RandomNoRNG
 
-        with suppress(RandomNoRNG, FunctionNotSupported):
-            # The library complains on stderr when a search begins in a session that is lost.
-            self.session.generate_random(64)
+        self._probe()
         wanted = {Attribute.CLASS: ObjectClass(kind), Attribute.ID: name.id}
         return list(self.session.get_objects(wanted))
+
+    def labels(self) -> list[str]:
+        """Return what the secret objects in the token are called; only inside `run`."""
+        from pkcs11 import Attribute, ObjectClass
+
+        found = []
+        for kind in (ObjectClass.PRIVATE_KEY, ObjectClass.SECRET_KEY):
+            self._probe()
+            objects = self.session.get_objects({Attribute.CLASS: kind})
+            found += [str(one[Attribute.LABEL]) for one in objects]
+        return sorted(set(found))
 
     def destroy(self, kinds: Iterable[int], name: KeyName) -> None:
         """Remove whatever objects of *kinds* have the id *name*; only inside `run`."""
@@ -121,6 +130,13 @@ class Connection:
             self._keys.pop((kind, name), None)
             for found in self.find(kind, name):
                 found.destroy()
+
+    def _probe(self) -> None:
+        """Find out if the session is lost: the library would say so on stderr in a search."""
+        from pkcs11.exceptions import FunctionNotSupported, RandomNoRNG
+
+        with suppress(RandomNoRNG, FunctionNotSupported):
+            self.session.generate_random(64)
 
     def require_mechanisms(self, names: Sequence[str]) -> None:
         """Raise TokenError, with their names, unless the token offers *names*; inside `run`."""
@@ -158,6 +174,12 @@ class Connection:
             self._pin = None
             raise
         return self._session
+
+
+def forget_sessions() -> None:
+    """Let every connection open a new session: a handle of a lost one may come to name another."""
+    for connection in _OPEN.values():
+        connection.forget()
 
 
 def connect(
