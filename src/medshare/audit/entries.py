@@ -40,6 +40,8 @@ class Act(StrEnum):
     PRUNE_RECORD = "prune-record"
     USE_RECORD = "use-record"
     WITNESS = "witness"
+    START = "start"
+    STOP = "stop"
     INIT = "init"
     RESTORE = "restore"
     TRUST = "trust"

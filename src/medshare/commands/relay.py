@@ -5,7 +5,11 @@ Nothing here may load what decrypts: results are plain lines, not the views of t
 
 import json
 import logging
+import os
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -173,7 +177,9 @@ def enroll(card: Path, data: Path, yes: bool, mode: Mode) -> None:
     stations = _stations(data)
     if not yes and not stations.matching(found.station.hex()):
         _confirm(found, json=mode.json)
-    changed = stations.enroll(found)
+    with _recorded(data) as note:
+        enrol = partial(note, "enrol", found)
+        changed = stations.enroll(found, before_change=enrol)
     sentence = "may use this relay" if changed else "is enrolled already, with this very card"
     _tell(
         mode,
@@ -215,12 +221,32 @@ def remove(station: str, data: Path, mode: Mode) -> None:
             f"{len(found)} enrolled stations are called {visible(station)}",
             hint="give the first digits of the id: medshare relay list",
         )
-    stations.remove(found[0].station)
+    with _recorded(data) as note:
+        note("remove", found[0])
+        stations.remove(found[0].station)
     _tell(
         mode,
         {"event": "unenrolled", **_record(found[0])},
         f"{visible(found[0].name)} may use this relay no longer",
     )
+
+
+@contextmanager
+def _recorded(data: Path) -> "Iterator[Callable[[str, Card], None]]":
+    """Give what puts an act of whoever runs the relay into its record; sign it at the end."""
+    from medshare.audit import entries
+    from medshare.relay.recording import RelayRecord
+
+    record = RelayRecord(data, time.time)
+
+    def note(act: str, card: "Card") -> None:
+        generation = card.current.number
+        details = {entries.Detail.GENERATION: generation, entries.Detail.UID: os.getuid()}
+        about = entries.station(card.station)
+        record.note(entries.Act(act), None, about, details=details)
+
+    yield note
+    record.sign()
 
 
 def _stations(data: Path, *, make: bool = True) -> "Stations":

@@ -18,8 +18,11 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import NOTHING
 from medshare.errors import (
     AccessDeniedError,
     AuthenticityError,
@@ -29,11 +32,11 @@ from medshare.errors import (
     RelayRefusedError,
     RelayUnavailableError,
 )
-from medshare.ids import StationId
+from medshare.ids import ParcelId, StationId, station_id_from_text
 from medshare.relay.admission import Admission, Admitted, Names, announced_body, claim
 from medshare.relay.exchange import Answer, DisconnectedError, Exchange, whole_body
 from medshare.relay.guard import Receive, Scope, Send
-from medshare.relay.handlers import HANDLERS
+from medshare.relay.handlers import HANDLERS, renew
 from medshare.relay.news import News
 from medshare.relay.service import Service
 from medshare.relay.settings import Limits
@@ -45,6 +48,8 @@ from medshare.wire.routes import match
 _log = logging.getLogger("medshare.relay")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _SQLITE_FULL: Final = 13
+_RECORDED: Final = (AccessDeniedError, AuthenticityError, FormatError, IntegrityError)
+"""Refusals that are recorded: somebody did what he may not, or sent what is not right."""
 
 
 class RelayApp:
@@ -71,6 +76,8 @@ class RelayApp:
         except (MedshareError, OSError, sqlite3.Error) as error:
             if answer.status:
                 raise  # broken off, or it would pass for a whole answer
+            if isinstance(error, _RECORDED):
+                await self._record(error, scope, line)
             await answer.problem(problem_of(error))
         finally:
             line.write(answer)
@@ -85,9 +92,10 @@ class RelayApp:
             await answer.done()
             return
         station = admitted.asker.station
-        line.key = station.hex()[:8]
+        line.key, line.station = station.hex()[:8], station
         target = match(scope["method"], scope["raw_path"].decode("latin-1"))
         line.route = target.route.template
+        line.parcel = target.parcel
         line.note(target.parcel.hex())
         exchange = Exchange(
             target=target,
@@ -125,7 +133,7 @@ class RelayApp:
             if card.station != before.station or not card.continues(before.card):
                 raise error
             await self._use_up(self._admission.admit(scope, now=self._now(), newer=card))
-            await self._service.run(self._service.stations.enroll, card)
+            await self._service.run(renew, self._service, card)
         except (FormatError, AuthenticityError, IntegrityError):
             raise error from None  # an anonymous body gets no other answer than none
         finally:
@@ -148,6 +156,17 @@ class RelayApp:
                 "this request was already made once; sign a new one", code=problems.SIGNATURE
             )
 
+    async def _record(self, error: MedshareError, scope: Scope, line: "LogLine") -> None:
+        """Put into the record that a request was refused, as far as a flood allows it."""
+        record = self._service.record
+        if record.is_noted_alone(error.code):
+            claimed = line.station or claimed_station(scope)
+            about = entries.parcel(line.parcel) if line.parcel else NOTHING
+            refuse = partial(
+                record.refused, error, claimed, proved=line.station is not None, about=about
+            )
+            await self._service.run(refuse)
+
     def _now(self) -> int:
         return int(self._service.clock())
 
@@ -156,6 +175,14 @@ def is_card_request(scope: Scope) -> bool:
     """Tell whether a request, whoever it is from, is one to take in a card."""
     route = routes.PUT_CARD
     return (scope["method"], scope["raw_path"]) == (route.method, route.template.encode())
+
+
+def claimed_station(scope: Scope) -> StationId | None:
+    """Return who a request claims to be from, if it claims anything that could be true."""
+    try:
+        return station_id_from_text(claim(scope).key_id)
+    except MedshareError:
+        return None
 
 
 def _require_shape(exchange: Exchange) -> None:
@@ -230,6 +257,8 @@ class LogLine:
         self._notes: list[str] = []
         self.route = "-"
         self.key = "-"
+        self.station: StationId | None = None
+        self.parcel: ParcelId | None = None
 
     def note(self, text: str) -> None:
         """Add a word about it."""

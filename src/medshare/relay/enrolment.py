@@ -6,7 +6,7 @@ a lookup notices that the file is new, changed or gone.
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +44,10 @@ class _Cached:
     enrolled: Enrolled
 
 
+def _nothing() -> None:
+    """Do nothing."""
+
+
 class Stations:
     """The enrolled stations in *folder*."""
 
@@ -74,8 +78,10 @@ class Stations:
             names = sorted(entry.name for entry in os.scandir(self._folder))
         return [_load(self._folder / name).card for name in names if not name.startswith(".")]
 
-    def enroll(self, card: Card) -> bool:
+    def enroll(self, card: Card, *, before_change: Callable[[], None] = _nothing) -> bool:
         """Let *card* be enrolled; return False when exactly this card was already.
+
+        *before_change* is called when it was not, and can still stop it.
 
         Raises RelayRefusedError when another card of the station is enrolled that *card*
         does not continue, UsageError when its owner could not sign requests.
@@ -93,6 +99,7 @@ class Stations:
                     hint="ask the station for its newest card; to start over, remove it first",
                     code=problems.CONFLICT,
                 )
+            before_change()
             write_file(self._path(card.station), card.encoded, what=_WHAT)
         return True
 

@@ -2,15 +2,19 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail
 from medshare.errors import FormatError
 from medshare.ids import ParcelId
 from medshare.relay.exchange import Exchange
 from medshare.relay.parcels import Entry
 from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
-from medshare.trust.card import parse_card
+from medshare.relay.service import Service
+from medshare.trust.card import Card, parse_card
 from medshare.wire import bodies, problems, routes
 from medshare.wire.problems import Problem
 
@@ -129,8 +133,16 @@ async def get_seal(x: Exchange) -> None:
 
 async def _send_part(x: Exchange, name: str) -> None:
     entry = await _entry(x)
+    if name == MANIFEST:
+        await x.service.run(_note_fetch, x, entry)
     path, size = await x.service.run(x.service.parts.part, entry, name)
     await x.answer.file(path, size, x.service)
+
+
+def _note_fetch(x: Exchange, entry: Entry) -> None:
+    """Put into the record that a recipient fetches a parcel, however many requests it takes."""
+    if x.station in entry.recipients:
+        x.service.record.fetched(entry.id, x.station, tier=entry.envelope.tier)
 
 
 async def get_chunk(x: Exchange) -> None:
@@ -138,6 +150,7 @@ async def get_chunk(x: Exchange) -> None:
 
     def find() -> tuple[Path, int]:
         entry = x.service.parcels.find(x.target.parcel, x.station)
+        _note_fetch(x, entry)
         return x.service.parts.chunk(entry, x.target.index)
 
     path, size = await x.service.run(find)
@@ -202,12 +215,20 @@ def _inbox(x: Exchange, after: int) -> tuple[list[ParcelId], int]:
     return x.service.parcels.inbox(x.station, after=after)
 
 
+def renew(service: Service, card: Card) -> None:
+    """Let *card* take the place of the one of its station that is enrolled."""
+    details = {Detail.GENERATION: card.current.number}
+    about = entries.station(card.station)
+    note = partial(service.record.note, Act.RENEW, card.station, about, details=details)
+    service.stations.enroll(card, before_change=note)
+
+
 async def put_card(x: Exchange) -> None:
     """Let a newer card of the one who asks take effect."""
     card = parse_card(await x.whole_body())
     if card.station != x.station:
         raise FormatError("the card is that of another station")
-    await x.service.run(x.service.stations.enroll, card)
+    await x.service.run(renew, x.service, card)
     await x.answer.done()
 
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail
 from medshare.disk.atomic import read_file, write_file
 from medshare.envelope import MAX_ENVELOPE_SIZE, ChunkVerifier, Envelope, parse_envelope
 from medshare.errors import (
@@ -26,6 +28,7 @@ from medshare.relay.database import Database, ParcelRow
 from medshare.relay.enrolment import Enrolled
 from medshare.relay.folder import DataFolder, ParcelPaths
 from medshare.relay.ledger import Ledger
+from medshare.relay.recording import RelayRecord
 from medshare.relay.settings import Limits
 from medshare.wire import problems
 from medshare.wire.bodies import INBOX_PAGE, State
@@ -86,9 +89,15 @@ class Parcels:
     """All parcels of one relay."""
 
     def __init__(
-        self, folder: DataFolder, database: Database, limits: Limits, clock: Clock = time.time
+        self,
+        folder: DataFolder,
+        database: Database,
+        limits: Limits,
+        record: RelayRecord,
+        clock: Clock = time.time,
     ) -> None:
         self.database = database
+        self.record = record
         self.ledger = Ledger(limits)
         self._folder = folder
         self._limits = limits
@@ -200,6 +209,7 @@ class Parcels:
             )
         self.ledger.take(envelope.sender, envelope.parcel, len(data))
         try:
+            self._record_announced(envelope)
             self._write_envelope(envelope, data)
             with self.database.writing() as change:
                 change.add_parcel(
@@ -209,6 +219,18 @@ class Parcels:
             self.ledger.forget(envelope.sender, envelope.parcel)
             raise
         return False
+
+    def _record_announced(self, envelope: Envelope) -> None:
+        recipients = tuple(sorted(recipients_of(envelope)))
+        about, details = entries.parcel(envelope.parcel), {Detail.CHUNKS: envelope.chunk_count}
+        self.record.note(
+            Act.ANNOUNCE,
+            envelope.sender,
+            about,
+            tier=envelope.tier,
+            parties=recipients,
+            details=details,
+        )
 
     def _write_envelope(self, envelope: Envelope, data: bytes) -> None:
         folder = self._folder.parcel(envelope.parcel)
@@ -251,8 +273,15 @@ class Parcels:
     # --- removing ------------------------------------------------------------------------
 
     def remove(self, parcel: ParcelId, sender: StationId, number: int) -> None:
+        """Let the parcel be gone for good, as its sender asks."""
+        self._remove(parcel, sender, number, Act.DELETE, sender)
+
+    def _remove(
+        self, parcel: ParcelId, sender: StationId, number: int, act: Act, actor: StationId | None
+    ) -> None:
         """Let the parcel be gone for good; its files may take until the next sweep."""
         with self.lock(parcel):
+            self.record.note(act, actor, entries.parcel(parcel))
             with self.database.writing() as change:
                 change.set_gone(number, now=self.now())
             with self._lock:
@@ -266,7 +295,7 @@ class Parcels:
         with self.database.reading() as view:
             expired = view.expired(self.now())
         for row in expired:
-            self.remove(row.parcel, row.sender, row.number)
+            self._remove(row.parcel, row.sender, row.number, Act.EXPIRE, None)
         self._remove_leftovers()
         return len(expired)
 

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.chunk import HEADER_SIZE, SIGNATURE_SIZE
 from medshare.digest import Digest
 from medshare.disk.atomic import write_file
@@ -278,6 +280,8 @@ class Parts:
     def _keep_seal(self, entry: Entry, seal: Seal, data: bytes) -> None:
         self._parcels.ledger.take(entry.sender, entry.id, len(data))
         try:
+            about = entries.parcel(entry.id)
+            self._parcels.record.note(Act.SEAL, entry.sender, about, tier=entry.envelope.tier)
             write_file(entry.folder.seal, data, what="a seal")
             with self._database.writing() as change:
                 if change.advance(entry.number, size=len(data)) is None:
@@ -317,6 +321,9 @@ class Parts:
         with self._parcels.lock(entry.id):
             with self._database.reading() as view:
                 before = view.receipts(entry.number).get(station) or 0
+            if not before:
+                about = entries.parcel(entry.id)
+                self._parcels.record.note(Act.RECEIPT, station, about, tier=entry.envelope.tier)
             upload.keep(station.hex(), instead_of=before)
             with self._database.writing() as change:
                 if change.advance(entry.number, size=passing.size - before) is None:

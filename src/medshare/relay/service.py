@@ -19,6 +19,7 @@ from medshare.relay.folder import DataFolder
 from medshare.relay.parcels import Clock, Parcels
 from medshare.relay.parts import Parts
 from medshare.relay.reconcile import reconcile
+from medshare.relay.recording import RelayRecord
 from medshare.relay.settings import Limits
 
 Result = TypeVar("Result")
@@ -36,6 +37,7 @@ class Service:
     limits: Limits
     pool: ThreadPoolExecutor
     clock: Clock
+    record: RelayRecord
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return what *function* returns; it touches the disk, so a thread of ours runs it."""
@@ -50,11 +52,27 @@ def opened(path: Path, limits: Limits, *, clock: Clock = time.time) -> Iterator[
     """
     folder = DataFolder(path)
     with folder.served(), _database(folder.database) as database:
-        parcels = Parcels(folder, database, limits, clock)
+        record = RelayRecord(path, clock)
+        parcels = Parcels(folder, database, limits, record, clock)
         reconcile(folder, database, parcels)
-        parcels.sweep()
-        with ThreadPoolExecutor(limits.workers, "relay") as pool, _swept(parcels, limits):
-            yield Service(Stations(folder.cards), parcels, Parts(parcels), limits, pool, clock)
+        stations, parts = Stations(folder.cards), Parts(parcels)
+        with (
+            _recorded(record),
+            ThreadPoolExecutor(limits.workers, "relay") as pool,
+            _swept(parcels, limits),
+        ):
+            parcels.sweep()
+            yield Service(stations, parcels, parts, limits, pool, clock, record)
+
+
+@contextmanager
+def _recorded(record: RelayRecord) -> Iterator[None]:
+    """Record when the relay begins and ends to serve."""
+    record.begin()
+    try:
+        yield
+    finally:
+        record.end()
 
 
 @contextmanager
@@ -81,8 +99,9 @@ def _swept(parcels: Parcels, limits: Limits) -> Iterator[None]:
         while not stopped.wait(limits.sweep_seconds):
             try:
                 parcels.sweep()
+                parcels.record.tend()
             except (MedshareError, sqlite3.Error):
-                _log.exception("expired parcels could not be removed; trying again later")
+                _log.exception("expired parcels, or the record, could not be tended; trying again")
 
     thread = threading.Thread(target=sweep, name="relay-sweep", daemon=True)
     thread.start()

@@ -70,7 +70,7 @@ STATUS: Final = {
 }
 """The HTTP status (RFC 9110) of each code, or of the longest beginning of it."""
 
-_OF_STATIONS: Final = frozenset({"cancelled", "key", "storage", "unexpected", "usage"})
+_OF_STATIONS: Final = frozenset({"audit", "cancelled", "key", "storage", "unexpected", "usage"})
 """Families of codes that a relay has nothing to say of."""
 _FALLBACK: Final = {
     401: FORBIDDEN,
