@@ -19,13 +19,14 @@ from medshare.ids import ParcelId
 from medshare.sharing.receive import receive
 from medshare.sharing.rotate import rotate_identity
 from medshare.sharing.rotate_tiers import rotate_tiers
-from medshare.sharing.send import SendOptions
+from medshare.sharing.send import SendOptions, send
 from medshare.sharing.wrapped import WRAP_FILE
 from medshare.station.vaults import present_vaults, registered_vaults
 from medshare.vault.keeping import KeepingTransport, add_to_vault
 from medshare.vault.listing import Unreadable, VaultEntry, list_vault, verify_in_vault
 from medshare.vault.opening import open_from_vault
 from medshare.vault.store import Vault
+from tests.fakes import MemoryTransport
 from tests.people import Person
 from tests.sharing_case import CHUNK, QUICK, Breaking
 from tests.sharing_case import Case as SharingCase
@@ -58,6 +59,18 @@ class Case(SharingCase):
         options = SendOptions(chunk_size=CHUNK, tier=tier)
         return add_to_vault(
             self.vault, [self.study], identity=self.b.identity, options=options
+        ).parcel
+
+    def send_back(self, transport: MemoryTransport | None = None) -> ParcelId:
+        """Send the study from the second station to the first."""
+        options = SendOptions(chunk_size=CHUNK, workers=2, give_up_after=0.5)
+        return send(
+            [self.study],
+            to=[self.b.station.contacts.named("alice")],
+            identity=self.b.identity,
+            station=self.b.station,
+            transport=transport or self.transport(self.b),
+            options=options,
         ).parcel
 
     def open(self, parcel: ParcelId, output: str = "opened") -> None:

@@ -13,8 +13,8 @@ A parcel whose key does not unwrap is named and the rest goes on.  The old key i
 if that key is gone altogether, the stanza of its envelope may still open it.
 """
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from medshare.audit.entries import Act
@@ -34,6 +34,18 @@ from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
 from medshare.station.key_book import Entry, Happened
 from medshare.station.tier_keys import TierKeys, tier_of
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """Which parcels a rotation looks at beside those in outbox, inbox and vaults, and how."""
+
+    folders: Sequence[Path] = ()
+    """Further parcels."""
+    towards: Mapping[str, str] = field(default_factory=dict)
+    """By tier, KEKs that are there already and to be used."""
+    leaving: Collection[Path] = ()
+    """Parcels to be left alone; the KEKs that they need are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +79,33 @@ def rotate_tiers(
     tiers: Collection[str],
     *,
     now: int,
-    folders: Sequence[Path] = (),
+    scope: Scope | None = None,
     dry_run: bool = False,
     on_progress: OnProgress = say_nothing,
 ) -> TierRotations:
     """Give each of *tiers* a new KEK, or complete a rotation that was interrupted.
 
-    The keys of parcels in outbox, inbox and vaults, and in *folders*, are wrapped anew.
-    *now* is in seconds since 1970 UTC.  Raises UsageError when one of *folders* holds no
+    The keys of parcels in outbox, inbox and vaults are wrapped anew, and of those in *scope*.
+    *now* is in seconds since 1970 UTC.  Raises UsageError when one of its folders holds no
     parcel or the clock is wrong, PolicyError when a tier's key may not be used so often,
     StorageError or TokenError when something cannot be written; the next run goes on.
     """
+    scope = scope or Scope()
     with station.changing():
         keys = TierKeys(store, station.policy, station.home, clock=lambda: now)
         _require_clock(keys, tiers, now)
-        parcels = parcels_at_hand(station, folders)
-        targets = {tier: Target.of(keys, tier, now) for tier in sorted(tiers)}
+        parcels = parcels_at_hand(station, scope.folders)
+        targets = {tier: Target.of(keys, tier, scope.towards.get(tier)) for tier in sorted(tiers)}
         if not dry_run:
             for target in targets.values():
                 station.record.note(Act.ROTATE, tier=target.tier)
                 target.begin(keys, now)
         identity = identity_of(station.card, store, keys)
-        look = Looking(identity, keys, {t: target.label for t, target in targets.items()})
+        labels = {tier: target.label for tier, target in targets.items()}
+        look = Looking(identity, keys, labels, scope.leaving)
         tally = wrap_all(parcels, look, keys, dry_run=dry_run, on_progress=on_progress)
         done, failed = tally
-        needed = look.needed if failed else frozenset()
-        results = [target.end(keys, needed, now, dry_run=dry_run) for target in targets.values()]
+        results = [one.end(keys, look.needed, now, dry_run=dry_run) for one in targets.values()]
         if not dry_run:
             station.record.anchor(identity.signers)
     unchanged = len(parcels) - done - len(failed)
@@ -108,9 +121,9 @@ class Target:
     resumed: bool
 
     @classmethod
-    def of(cls, keys: TierKeys, tier: str, now: int) -> "Target":  # noqa: ARG003
-        """Return the KEK of an interrupted rotation of *tier*, or a new one."""
-        begun = unfinished(keys, tier)
+    def of(cls, keys: TierKeys, tier: str, label: str | None = None) -> "Target":
+        """Return *label*, the KEK of an interrupted rotation of *tier*, or a new one."""
+        begun = label or unfinished(keys, tier)
         return cls(tier, begun or keys.next_label(tier), begun is not None)
 
     def begin(self, keys: TierKeys, now: int) -> None:
@@ -173,10 +186,17 @@ def _require_clock(keys: TierKeys, tiers: Collection[str], now: int) -> None:
 class Looking:
     """Looks at one parcel after the other for keys to wrap anew under *targets*, by tier."""
 
-    def __init__(self, identity: Identity, keys: TierKeys, targets: dict[str, str]) -> None:
+    def __init__(
+        self,
+        identity: Identity,
+        keys: TierKeys,
+        targets: Mapping[str, str],
+        leaving: Collection[Path],
+    ) -> None:
         self._identity = identity
         self._keys = keys
         self._targets = targets
+        self._leaving = frozenset(leaving)
         self.needed: frozenset[str] = frozenset()
         """KEKs that parcels need for which this failed."""
 
@@ -194,6 +214,9 @@ class Looking:
         parcel, wrapped = found
         target = self._targets.get(tier_of(wrapped.label))
         if target is None or target == wrapped.label:
+            return None
+        if folder in self._leaving:
+            self.needed |= {wrapped.label}
             return None
         try:
             key = ParcelKey(self._keys.unwrap(wrapped))

@@ -46,8 +46,10 @@ class Happened(StrEnum):
     DESTROYED = "destroyed"
     RESEALED = "resealed"
     """Content that the key protected was sealed anew, and the old ciphertext destroyed."""
+    INCIDENT_BEGUN = "incident-begun"
+    """All keys that are revoked together have been noted."""
     INCIDENT_DONE = "incident-done"
-    """Nothing here opens with the revoked key any more."""
+    """Nothing here opens with the revoked keys any more."""
 
 
 @dataclass(frozen=True, slots=True)

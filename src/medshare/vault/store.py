@@ -4,6 +4,7 @@
     <parcel>/               the parcel folder of docs/format.md §11
     <parcel>/wrap           its key under the KEK of its tier (`sharing.wrapped`)
     <parcel>/origin         of content that was sealed anew: what it was before (`vault.origin`)
+    .new-<parcel>/          content being sealed anew
     .gone-<parcel>/         being destroyed
 
 Parcels are listed and verified without any key; to open one, `vault.stored`.
@@ -30,7 +31,7 @@ from medshare.station.vaults import register_vault
 from medshare.transport.folder import FolderTransport
 
 _PARCEL: Final = re.compile(r"[0-9a-f]{32}")
-_GONE: Final = ".gone-"
+_GONE, _NEW = ".gone-", ".new-"
 _WHAT: Final = "the vault"
 
 
@@ -106,7 +107,19 @@ class Vault:
         fsync_folder(self.root)
         erase_folder(gone)
 
+    def stage(self, parcel: ParcelId) -> Path:
+        """Return a new folder in which *parcel* is put together; `commit` gives it its name."""
+        staging = self.root / f"{_NEW}{parcel.hex()}"
+        ParcelFolder(staging).make()
+        return staging
+
+    def commit(self, parcel: ParcelId) -> None:
+        """Let what was staged be *parcel*, durably."""
+        with storage_errors("put a sealed parcel in its place"):
+            (self.root / f"{_NEW}{parcel.hex()}").rename(self.folder(parcel))
+        fsync_folder(self.root)
+
     def tidy(self) -> None:
-        """Destroy what an interrupted `destroy` has left."""
-        for leftover in sorted(self.root.glob(f"{_GONE}*")):
+        """Destroy what an interrupted run has left: half destroyed, or half put together."""
+        for leftover in sorted([*self.root.glob(f"{_GONE}*"), *self.root.glob(f"{_NEW}*")]):
             erase_folder(leftover)
