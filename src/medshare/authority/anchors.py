@@ -21,7 +21,7 @@ from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_
 from medshare.errors import CredentialError, FormatError, StorageError, UsageError
 from medshare.keys.lock import exclusive
 from medshare.station.permissions import private_folder
-from medshare.trust.authority_update import concerns, known_list, new_authority, updated
+from medshare.trust.authority_update import concerned, known_list, new_authority, updated
 from medshare.trust.bundle import CRL, PRACTITIONERS, Block
 from medshare.trust.certification import Authority
 from medshare.trust.credential import MAX_CERTIFICATE, load_certificate
@@ -85,11 +85,11 @@ class Authorities:
             raise FormatError("the file holds no revocation list and no list of practitioners")
         private_folder(self._folder)
         with self._changing():
-            for authority in self.all():
-                if concerns(authority, crls, lists):
-                    changed = updated(authority, crls, lists, now=now)
-                    self._write(changed)
-                    return changed
+            authority = concerned(self.all(), crls, lists)
+            if authority is not None:
+                changed = updated(authority, crls, lists, now=now)
+                self._write(changed)
+                return changed
         raise CredentialError(
             "this is of no authority that is trusted here",
             hint="import its certificate first: medshare trust add ca.pem",

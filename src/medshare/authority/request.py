@@ -19,6 +19,7 @@ from medshare.suites.base import PublicKey
 from medshare.trust.bundle import CARD, REQUEST, Block, read_blocks, write_blocks
 from medshare.trust.card import Card, parse_card
 from medshare.trust.credential import certificate_key, public_key_of, urns_of
+from medshare.trust.foreign import x509_errors
 
 MAX_COMMON_NAME: Final = 64
 """Characters of a common name (RFC 5280, ub-common-name)."""
@@ -58,13 +59,11 @@ def read_request(data: bytes) -> Request:
     if REQUEST not in blocks or CARD not in blocks:
         raise FormatError(f"{_WHAT} is not one that medshare card request makes")
     card = parse_card(blocks[CARD])
-    try:
+    with x509_errors(_WHAT):
         request = x509.load_der_x509_csr(blocks[REQUEST])
         signed = request.is_signature_valid
         names = request.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
         uris = names.get_values_for_type(x509.UniformResourceIdentifier)
-    except (ValueError, x509.ExtensionNotFound, x509.InvalidVersion) as error:
-        raise FormatError(f"{_WHAT} is malformed") from error
     if not signed:
         raise CredentialError(
             f"{_WHAT} was changed: its signature does not verify", code="credential.signature"

@@ -82,15 +82,30 @@ def updated(
     return result
 
 
-def concerns(
-    authority: Authority, crls: Iterable[x509.CertificateRevocationList], lists: Iterable[bytes]
-) -> bool:
-    """Tell whether any of these claims to be of *authority*; nothing is verified yet."""
-    digests = {digest_of(one) for one in authority.certificates}
-    issuers = {one.subject for one in authority.certificates}
-    return any(crl.issuer in issuers for crl in crls) or any(
-        authority_named(octets) in digests for octets in lists
-    )
+def concerned(
+    authorities: Iterable[Authority],
+    crls: Sequence[x509.CertificateRevocationList],
+    lists: Sequence[bytes],
+) -> Authority | None:
+    """Return of which authority these claim to be, or None; `updated` holds them against it.
+
+    A list names the certificate of its authority.  Of several authorities with the name that a
+    revocation list states, it is the one whose signature is right.
+    """
+    named = {authority_named(octets) for octets in lists}
+    issuers = [crl.issuer for crl in crls]
+    found = [
+        authority
+        for authority in authorities
+        if any(digest_of(one) in named for one in authority.certificates)
+        or (not named and any(one.subject in issuers for one in authority.certificates))
+    ]
+    signed = [one for one in found if _has_signed_any(one, crls)]
+    return next(iter([*signed, *found]), None)
+
+
+def _has_signed_any(authority: Authority, crls: Sequence[x509.CertificateRevocationList]) -> bool:
+    return any(is_signed_by(crl, one) for crl in crls for one in authority.certificates)
 
 
 def _with_crl(authority: Authority, crl: x509.CertificateRevocationList, *, now: int) -> Authority:

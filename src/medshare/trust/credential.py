@@ -32,6 +32,7 @@ from medshare.suites.base import PublicKey
 from medshare.suites.signatures import ECDSA_P256, ED25519
 from medshare.trust.bundle import CERTIFICATE, Block
 from medshare.trust.card import LABEL, Card
+from medshare.trust.foreign import require_whole_signature, x509_errors
 from medshare.trust.hcrole import Role, parse_roles
 from medshare.trust.petname import confusable, folded
 
@@ -111,11 +112,11 @@ def load_certificate(octets: bytes) -> x509.Certificate:
     """Return the certificate in *octets*, in DER; raise FormatError when it is malformed."""
     if len(octets) > MAX_CERTIFICATE:
         raise FormatError("a certificate is too long")
-    try:
+    with x509_errors("a certificate"):
         certificate = x509.load_der_x509_certificate(octets)
         _ = certificate.extensions, certificate.subject, certificate.issuer
-    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
-        raise FormatError("a certificate is malformed") from error
+        _ = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    require_whole_signature(octets, certificate.signature, what="a certificate")
     return certificate
 
 

@@ -9,6 +9,7 @@ from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.x509.oid import CRLEntryExtensionOID, ExtensionOID
 
 from medshare.errors import CredentialError, FormatError
+from medshare.trust.foreign import require_whole_signature, x509_errors
 from medshare.trust.practitioner_list import require_begun
 
 MAX_CRL: Final = 1 << 24
@@ -26,13 +27,12 @@ def load_crl(octets: bytes) -> x509.CertificateRevocationList:
     """
     if len(octets) > MAX_CRL:
         raise FormatError(f"{_WHAT} is too long")
-    try:
+    with x509_errors(_WHAT):
         crl = x509.load_der_x509_crl(octets)
-        number_of(crl)
-        unknown = [one for one in crl.extensions if one.critical and one.oid not in _KNOWN]
-    except (ValueError, x509.DuplicateExtension, x509.InvalidVersion) as error:
-        raise FormatError(f"{_WHAT} is malformed") from error
-    if unknown:
+        _ = crl.issuer, crl.last_update_utc, number_of(crl), crl.signature_algorithm_oid
+        extensions = [*crl.extensions, *(part for entry in crl for part in entry.extensions)]
+    require_whole_signature(octets, crl.signature, what=_WHAT)
+    if any(one.critical and one.oid not in _KNOWN for one in extensions):
         raise FormatError(f"{_WHAT} covers only some certificates, or has unknown extensions")
     if crl.next_update_utc is None:
         raise FormatError(f"{_WHAT} does not say when the next one comes")
