@@ -140,7 +140,7 @@ def _read_card(file: Path) -> "Card":
         """
     )
 )
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Where to."
 )
@@ -208,11 +208,11 @@ def _write_share(output: Path, found: "Backup", share: str) -> None:
         """
     )
 )
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option(
     "--share",
     "share_files",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    type=click.Path(path_type=Path),
     multiple=True,
     required=True,
     metavar="FILE",
@@ -283,7 +283,7 @@ def _brought_back(
         """
     )
 )
-@click.argument("file", type=click.Path(path_type=Path, exists=True, dir_okay=False))
+@click.argument("file", type=click.Path(path_type=Path))
 @click.option("--keystore", required=True, metavar="URI", help="The token that holds the keys.")
 @passphrase_option
 @output_options
