@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.disk.incoming import PartFolder
 from medshare.disk.separation import require_apart
 from medshare.ids import ParcelId
@@ -47,6 +49,7 @@ def open_from_vault(
     with PartFolder(output.resolve(), parcel) as part:
         prepared = part.prepare(stored.manifest)
         if not prepared.placing:
+            vault.station.record.note(Act.OPEN, entries.parcel(parcel), tier=stored.envelope.tier)
             _fill(stored, part, meter)
         meter.tell(Phase(parcel, "placing"))
         part.place()
