@@ -196,7 +196,13 @@ def send(
         records.sent(result, names=called, route=route),
         lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
     )
-    if missing and options["wait"] is not None:
+    if options["wait"] is not None:
+        _require_receipts(missing)
+
+
+def _require_receipts(missing: Sequence[str]) -> None:
+    """Raise TransferError when the receipts of some recipients are *missing*."""
+    if missing:
         raise TransferError(
             f"sealed, but not yet received by {', '.join(missing)}",
             hint="the parcel is safe where it is; run the same command again to wait on",
