@@ -36,8 +36,8 @@ from medshare.sealing import (
 )
 from medshare.suites import suite_named
 from medshare.suites.base import Signer, SoftwareOpener, SoftwareSigner, Suite
-from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, KEMS, SM2, opener_from_seed
-from medshare.suites.signatures import ED25519, ML_DSA_65, signer_from_seed
+from medshare.suites.kem import HYBRID, HYBRID_SEED_SIZE, KEMS, P256, SM2, opener_from_seed
+from medshare.suites.signatures import ECDSA_P256, ED25519, ML_DSA_65, signer_from_seed
 from medshare.trust.card import Card, Generation, issue, station_id
 
 CREATED = 1_750_000_000
@@ -48,10 +48,12 @@ CHUNK_SIZE = 1024
 
 KEYS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "intl": ((ED25519, ML_DSA_65), (HYBRID,)),
+    "p256": ((ECDSA_P256,), (P256,)),
     "gm": ((SM2,), (SM2,)),
     "gm+intl": ((ED25519, ML_DSA_65, SM2), (HYBRID, SM2)),
 }
-"""Algorithms of signature keys, and of keys to seal to, of a station by its suites."""
+"""Algorithms of signature keys, and of keys to seal to, of a station by its suites, or `p256`
+for one whose keys are in a token."""
 
 
 def octets(label: str, size: int = 32) -> bytes:

@@ -20,7 +20,7 @@ import cbor2
 import zstandard
 from cryptography.exceptions import InvalidTag
 
-from tests.independent_keys import KEM, Hybrid, National
+from tests.independent_keys import KEM, KINDS
 from tests.independent_planes import plain_of
 from tests.independent_values import (
     KEY_SIZES,
@@ -272,7 +272,7 @@ def read_card(data: bytes) -> tuple[bytes, list[Any]]:
 def unwrap(envelope: Any, station: bytes, kem: str, seed: bytes) -> bytes:
     """Find the own stanza and unwrap the parcel key (§7.3, §12.2 step 3)."""
     suite = suite_named(envelope["suite"])
-    own = Hybrid(seed) if kem == KEM else National(seed)
+    own = KINDS[kem](seed)
     name = suite.h(kem.encode() + b"\0" + own.public)[:16]
     ours = [s for s in envelope["recipients"] if s[:3] == [station, kem, name]]
     need(ours, "key.not-addressed", "no stanza for this key")

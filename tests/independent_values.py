@@ -5,8 +5,10 @@ from typing import Any, NoReturn
 
 from blake3 import blake3
 from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA65PublicKey
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.ciphers.algorithms import SM4
@@ -16,8 +18,13 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from gmalglib.sm2 import SM2  # type: ignore[import-untyped]  # stubs, but no marker for them
 
 MIB = 1 << 20
-KEY_SIZES = {"ed25519": 32, "ml-dsa-65": 1952, "sm2": 64}
-IDENTITIES = (["ed25519", "ml-dsa-65"], ["sm2"], ["ed25519", "ml-dsa-65", "sm2"])
+KEY_SIZES = {"ed25519": 32, "ml-dsa-65": 1952, "ecdsa-p256": 65, "sm2": 64}
+IDENTITIES = (
+    ["ed25519", "ml-dsa-65"],
+    ["ecdsa-p256"],
+    ["sm2"],
+    ["ed25519", "ml-dsa-65", "sm2"],
+)
 
 
 class RefusedError(Exception):
@@ -232,11 +239,35 @@ def check(name: str, key: bytes, signature: bytes, message: bytes) -> None:
         fits = len(signature) == 64 and SM2(pk=b"\x04" + key).verify(message, signature)
         need(fits, "authenticity.signature", "sm2 does not verify")
         return
+    if name == "ecdsa-p256":
+        check_ecdsa(key, signature, message)
+        return
     kind = Ed25519PublicKey if name == "ed25519" else MLDSA65PublicKey
     try:
         kind.from_public_bytes(key).verify(signature, message)
     except InvalidSignature:
         refuse("authenticity.signature", f"{name} does not verify")
+
+
+def check_ecdsa(key: bytes, signature: bytes, message: bytes) -> None:
+    """Verify r ‖ s over SHA-256 (§13.2)."""
+    public = p256(key)
+    need(len(signature) == 64, "authenticity.signature", "length of a signature")
+    r, s = int.from_bytes(signature[:32]), int.from_bytes(signature[32:])
+    try:
+        public.verify(encode_dss_signature(r, s), message, ec.ECDSA(SHA256()))
+    except InvalidSignature:
+        refuse("authenticity.signature", "ecdsa-p256 does not verify")
+
+
+def p256(key: bytes) -> ec.EllipticCurvePublicKey:
+    """Read a point of P-256, 04 ‖ x ‖ y (§13.2)."""
+    need(len(key) == 65 and key[0] == 4, "format", "a key that is no such point")
+    numbers = int.from_bytes(key[1:33]), int.from_bytes(key[33:])
+    try:
+        return ec.EllipticCurvePublicNumbers(*numbers, ec.SECP256R1()).public_key()
+    except ValueError:
+        refuse("format", "a key off the curve")
 
 
 def point(key: bytes) -> None:

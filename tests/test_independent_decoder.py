@@ -99,7 +99,9 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize(("suite", "reader", "kem"), [("intl", "b", KEM), ("gm", "gb", "sm2")])
+@pytest.mark.parametrize(
+    ("suite", "reader", "kem"), [("intl", "b", KEM), ("p256", "tb", "p256"), ("gm", "gb", "sm2")]
+)
 def test_it_decodes_a_fresh_parcel(suite: str, reader: str, kem: str, tmp_path: Path) -> None:
     """A parcel that was sealed just now comes out of the program as the files that went in."""
     parcel = make_parcel(

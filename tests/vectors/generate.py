@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests import scenarios_gm
+from tests import scenarios_gm, scenarios_p256
 from tests.builder import KEYS, kem_label, secret
 from tests.scenarios import BASES, honest, senders
 from tests.scenarios_content import CONTENT
@@ -29,6 +29,8 @@ GENERATIONS = {
     "ga": ("ga", "", "gm"),
     "gb": ("gb", "", "gm"),
     "both": ("both", "", "gm+intl"),
+    "ta": ("ta", "", "p256"),
+    "tb": ("tb", "", "p256"),
 }
 """From which labels `tests.builder` makes the keys of each station, and for which suites."""
 
@@ -42,11 +44,13 @@ def all_scenarios() -> Iterator[Vector]:
     yield from receipts()
     yield from scenarios_gm.honest()
     yield from scenarios_gm.dishonest()
+    yield from scenarios_p256.honest()
+    yield from scenarios_p256.dishonest()
 
 
 def base_of(vector: Vector, made: list[Vector]) -> Vector | None:
     """Return the honest vector from which *vector* differs least, if there is one."""
-    names_of_bases = {*BASES, "gm-two-chunks"}
+    names_of_bases = {*BASES, "gm-two-chunks", "p256-two-chunks"}
     bases = [one for one in made if one.name in names_of_bases and one is not vector]
     kept = [sum(vector.objects.get(k) == v for k, v in one.objects.items()) for one in bases]
     best = max(kept)
@@ -56,7 +60,7 @@ def base_of(vector: Vector, made: list[Vector]) -> Vector | None:
 def station(name: str) -> dict[str, Any]:
     """Return the secret keys and the card of a station, in hexadecimal digits."""
     who, number, suites = GENERATIONS[name]
-    card = {**senders(), **scenarios_gm.senders()}[name]
+    card = {**senders(), **scenarios_gm.senders(), **scenarios_p256.senders()}[name]
     signs, opens = KEYS[suites]
     return {
         "station": card.station.hex(),
