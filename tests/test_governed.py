@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 
 from medshare import cli
 from medshare.envelope import parse_envelope
-from medshare.errors import PolicyError, StorageError
+from medshare.errors import CredentialError, PolicyError, StorageError
 from medshare.station.policy_file import policy_of
 from medshare.trust.policy import BUILT_IN, to_toml
 from tests.people import Person
@@ -152,3 +152,19 @@ def test_policy_check_without_a_file_says_what_is_in_force(tmp_path: Path) -> No
     assert checked.exit_code == 0
     assert "built-in policy" in checked.stdout
     assert run(tmp_path, "policy", "check", str(tmp_path / "missing")).exit_code == 2
+
+
+LICENSED = RULES.replace('keep_for = "30d"', 'keep_for = "30d"\nrequire = "licensed"')
+
+
+def test_a_tier_may_demand_licensed_recipients(case: Case) -> None:
+    """Without a credential nobody is sent what demands one, by the tier or by the caller."""
+    assert not case.send(licensed=False).receipts
+    with pytest.raises(CredentialError):
+        case.send(licensed=True, anew=True)
+    rule(case.a, LICENSED)
+    before = sorted((case.a.station.home / "outbox").iterdir())
+    with pytest.raises(CredentialError) as caught:
+        case.send(licensed=False, anew=True)
+    assert caught.value.code == "credential.missing"
+    assert sorted((case.a.station.home / "outbox").iterdir()) == before

@@ -142,6 +142,7 @@ def test_tiers_that_are_named_take_the_place_of_the_built_in_ones() -> None:
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nsuites = ["gm", "gm"]', "tiers.a.suites"),
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nkeystores = ["usb"]', "tiers.a.keystores"),
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nkeep_for = "never"', "tiers.a.keep_for"),
+        ('version = 1\n[tiers.a]\nrotate_after = "1y"\nrequire = "all"', "tiers.a.require"),
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nmax_uses = 0', "tiers.a.max_uses"),
         ('version = 1\n[tiers.a]\nrotate_after = "1y"\nmax_uses = 1.5', "tiers.a.max_uses"),
         ('version = 1\nmixed_suites = "yes"', "mixed_suites"),

@@ -93,6 +93,7 @@ def policy_record(rules: "Policy") -> dict[str, Any]:
                 "keystores": list(one.keystores),
                 "keep_for": one.keep_for,
                 "max_uses": one.max_uses,
+                "require": str(one.require),
             }
             for one in rules.tiers
         ],

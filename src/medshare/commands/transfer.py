@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from medshare.commands.lines import Output
     from medshare.sharing.receive import ReceiveOptions, ReceiveResult
     from medshare.sharing.send import SendOptions
-    from medshare.station import Contact, Identity, Station
+    from medshare.station import Identity, Station
     from medshare.transport.base import Transport
 
 _GRAVE: Final = (IntegrityError, AuthenticityError, FormatError)
@@ -143,7 +143,6 @@ class Waitable(click.Command):
 @click.option("--tier", default="routine", show_default=True, help="How sensitive it is.")
 @click.option(
     "--require",
-    "required",
     type=click.Choice(["licensed"]),
     help="Refuse recipients for whom no trusted authority vouches (medshare trust).",
 )
@@ -166,7 +165,6 @@ def send(
     names: tuple[str, ...],
     way: Way,
     mode: Mode,
-    required: str | None,
     **options: Any,
 ) -> None:
     """Seal files and folders to contacts, and send them.
@@ -177,7 +175,7 @@ def send(
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing.send import send as send_parcel
 
-        contacts = _recipients(station, names, required)
+        contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
         result = send_parcel(
             paths,
             to=contacts,
@@ -210,17 +208,9 @@ def _require_receipts(missing: Sequence[str]) -> None:
         )
 
 
-def _recipients(station: "Station", names: Sequence[str], required: str | None) -> "list[Contact]":
-    """Return the contacts called *names*; raise CredentialError unless they are as *required*."""
-    contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
-    if required == "licensed":
-        from medshare.authority.held import require_licensed
-
-        require_licensed(station, contacts, now=int(time.time()))
-    return contacts
-
-
-def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: Any) -> "SendOptions":
+def _send_options(
+    *, effort: str, keep_for: int | None, suite: str, require: str | None, **others: Any
+) -> "SendOptions":
     from medshare.codecs import Effort
     from medshare.sharing.send import SendOptions
     from medshare.trust.suite_choice import ALL_SUITES
@@ -231,6 +221,7 @@ def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: An
         keep_for=keep_for or 0,
         suites=suites or ALL_SUITES,
         mixed=mixed,
+        licensed=require == "licensed",
         **others,
     )
 
@@ -241,6 +232,7 @@ def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: An
         medshare receive --list                      # who sent what; writes nothing
         medshare receive --output inbox/             # everything that waits
         medshare receive 3f2a9c1b --output inbox/    # one parcel, by the start of its id
+        medshare receive --output inbox/ --keep      # sealed in the vault as well
         medshare receive --output inbox/ --folder /media/usb
         """
     )
@@ -253,6 +245,7 @@ def _send_options(*, effort: str, keep_for: int | None, suite: str, **others: An
     help="Where the files go; it is made if need be.",
 )
 @click.option("--list", "only_list", is_flag=True, help="Show what waits, verified; write nothing.")
+@click.option("--keep", is_flag=True, help="Keep it in the vault as well, as it was sealed.")
 @way_options
 @click.option(
     "--wait",
@@ -268,6 +261,7 @@ def receive(
     parcel: str | None,
     output: Path | None,
     only_list: bool,
+    keep: bool,
     way: Way,
     mode: Mode,
     **options: Any,
@@ -288,9 +282,8 @@ def receive(
         parcels = known if parcel is None else (match_parcel(parcel, known),)
         if not parcels:
             choose(mode).result({"event": "nothing_waits"}, nothing_waits)
-        _receive_each(
-            parcels, output, _receive_options(**options), identity, station, transport, mode
-        )
+        source = _kept(transport, station, identity) if keep else transport
+        _receive_each(parcels, output, _receive_options(**options), identity, station, source, mode)
 
 
 def _receive_options(*, wait: float, suite: str) -> "ReceiveOptions":
@@ -298,6 +291,15 @@ def _receive_options(*, wait: float, suite: str) -> "ReceiveOptions":
 
     suites, mixed = suites_allowed(suite)
     return ReceiveOptions(wait=wait, suites=suites, mixed=mixed)
+
+
+def _kept(transport: "Transport", station: "Station", identity: "Identity") -> "Transport":
+    """Return *transport* with a copy of what it fetches in the vault."""
+    from medshare.commands.vault import vault_of
+    from medshare.config import load_settings
+    from medshare.vault.keeping import KeepingTransport
+
+    return KeepingTransport(transport, vault_of(load_settings(), station, make=True), identity)
 
 
 def nothing_waits() -> "RenderableType":

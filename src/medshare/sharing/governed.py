@@ -1,6 +1,7 @@
 """The policy of a station, applied: to what it is about to send, and to what it is asked to take.
 
-The tier decides and the caller may only ask for less: fewer suites, a shorter retention.
+The tier decides and the caller may only ask for less: fewer suites, a shorter retention, fewer
+recipients.
 """
 
 from dataclasses import replace
@@ -8,7 +9,7 @@ from dataclasses import replace
 from medshare.envelope import Envelope
 from medshare.sharing.outgoing import SendOptions
 from medshare.station import Identity
-from medshare.trust.policy import Policy
+from medshare.trust.policy import Policy, Require
 from medshare.trust.suite_choice import require_acceptable
 
 
@@ -25,6 +26,7 @@ def governed(options: SendOptions, policy: Policy, identity: Identity) -> SendOp
         suites=tier.allowed_suites(options.suites),
         mixed=policy.allows_mixed(options.mixed),
         keep_for=tier.retention(options.keep_for),
+        licensed=options.licensed or tier.require is Require.LICENSED,
     )
 
 

@@ -72,6 +72,8 @@ class SendOptions:
     """Those in which the parcel may be sealed."""
     mixed: bool = False
     """Whether it may be sealed in a suite of which not all have keys."""
+    licensed: bool = False
+    """Refuse recipients for whom no authority that is trusted here vouches."""
     anew: bool = False
     """Begin a new parcel even if an earlier one for the same request is not done."""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from medshare.audit import entries
 from medshare.audit.entries import Act, Detail
+from medshare.authority.held import require_licensed
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
@@ -50,11 +51,14 @@ def send(
         SourceChangedError: a file kept changing while it was read.
         RelayUnavailableError: nothing moved for `options.give_up_after` seconds; run again.
         RevokedError: one of *to* is not trusted any more.
+        CredentialError: one of *to* has no valid credential, and the tier or *options* demand it.
         PolicyError: the tier does not allow it, or no suite that is allowed serves all.
         StorageError, TransferError, UsageError: see `medshare.errors`.
     """
     options = governed(options or SendOptions(), station.policy, identity)
     _require_recipients(to)
+    if options.licensed:
+        require_licensed(station, to, now=int(time.time()))
     with station.record.signed(identity.signers):
         return _send(paths, to, identity, station, transport, options, on_event)
 

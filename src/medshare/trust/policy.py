@@ -12,10 +12,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, TypeVar
 
 from medshare.errors import PolicyError
 from medshare.suites import SUITE_NAMES
+
+Kind = TypeVar("Kind", bound=StrEnum)
 
 VERSION: Final = 1
 KEYSTORES: Final = ("file", "keyring", "pkcs11")
@@ -32,7 +34,7 @@ RESERVED: Final = ("all", "identity")
 _SPAN: Final = re.compile(r"([1-9][0-9]{0,9})([smhdwy])")
 _SECONDS: Final = {"y": 365 * 86400, "w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 _NEVER, _FOREVER = "never", "forever"
-_TIER_KEYS: Final = ("keep_for", "keystores", "max_uses", "rotate_after", "suites")
+_TIER_KEYS: Final = ("keep_for", "keystores", "max_uses", "require", "rotate_after", "suites")
 
 
 class Mixed(StrEnum):
@@ -42,6 +44,15 @@ class Mixed(StrEnum):
     ASK = "ask"
     """Only where the caller names the suite."""
     ALLOW = "allow"
+
+
+class Require(StrEnum):
+    """Who may be sent something."""
+
+    CONTACT = "contact"
+    """Whoever is trusted here."""
+    LICENSED = "licensed"
+    """Only those for whom a trusted authority vouches (`trust.certification`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +67,8 @@ class TierPolicy:
     """How long the far side keeps a parcel when the sender does not say; nobody may say longer."""
     max_uses: int = MAX_USES
     """How many parcel keys one KEK may wrap."""
+    require: Require = Require.CONTACT
+    """What a recipient must be."""
 
     def require_keystore(self, backend: str) -> None:
         """Raise PolicyError unless this tier's keys may lie in a keystore of kind *backend*."""
@@ -164,7 +177,7 @@ def parse_policy(table: Mapping[str, object]) -> Policy:
     return Policy(
         tiers=_tiers(table.get("tiers")),
         identity_rotate_after=_span(identity, "rotate_after", BUILT_IN.identity_rotate_after),
-        mixed=_mixed(table.get("mixed_suites", str(Mixed.ASK))),
+        mixed=_one_of(table.get("mixed_suites", str(Mixed.ASK)), Mixed, "mixed_suites"),
     )
 
 
@@ -197,6 +210,7 @@ def _tier(name: str, value: object) -> TierPolicy:
         keystores=_choice(table.get("keystores", list(KEYSTORES)), KEYSTORES, f"{where}.keystores"),
         keep_for=_span(table, "keep_for", 0, where, zero=_FOREVER),
         max_uses=uses,
+        require=_one_of(table.get("require", Require.CONTACT), Require, f"{where}.require"),
     )
 
 
@@ -212,11 +226,11 @@ def _choice(value: object, known: Sequence[str], where: str) -> tuple[str, ...]:
     return tuple(name for name in known if name in value)
 
 
-def _mixed(value: object) -> Mixed:
-    for known in Mixed:
+def _one_of(value: object, kinds: type[Kind], where: str) -> Kind:
+    for known in kinds:
         if value == str(known):
             return known
-    raise _invalid(f"mixed_suites is not one of {', '.join(Mixed)}")
+    raise _invalid(f"{where} is not one of {', '.join(kinds)}")
 
 
 def _span(
@@ -300,6 +314,7 @@ def to_toml(policy: Policy) -> str:
             f"keystores = {_toml_list(tier.keystores)}",
             f'keep_for = "{span_text(tier.keep_for, zero=_FOREVER)}"',
             f"max_uses = {tier.max_uses}",
+            f'require = "{tier.require}"',
         ]
     return "\n".join([*lines, ""])
 
