@@ -1,4 +1,4 @@
-"""Stations with keys in a file, under the OS keyring and in a token send to each other."""
+"""Stations of every kind send to each other: in a file, keyring or token, of either suite."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -26,21 +26,33 @@ from tests.running_relay import running_relay
 
 pytestmark = pytest.mark.service
 
-KINDS = ("file", "keyring", "pkcs11")
+KINDS = {
+    "file": ("file", "intl"),
+    "keyring": ("keyring", "intl"),
+    "pkcs11": ("pkcs11", "intl"),
+    "gm": ("file", "gm"),
+    "gm+intl": ("keyring", "gm+intl"),
+}
+"""The rows and columns of the matrix: where the keys live, and of which suites they are."""
+PAIRS = list(permutations(KINDS, 2))
 CHUNK = 4096
 STUDY = {"ct/one.dcm": bytes(range(256)) * 40, "ct/two.dcm": b"\x00" * 9000, "note": b"short"}
 
 
 def backend_named(kind: str) -> Backend:
-    """Return a backend of *kind*; a kind is a row and a column of the matrix."""
-    if kind == "pkcs11":
+    """Return a backend of *kind*."""
+    place, suite = KINDS[kind]
+    if place == "pkcs11":
         return softhsm.backend()
-    return KeyringBackend() if kind == "keyring" else FileBackend(PASSPHRASE, cost=CHEAP)
+    return KeyringBackend(suite) if place == "keyring" else FileBackend(PASSPHRASE, suite, CHEAP)
 
 
 @dataclass
 class Hospitals:
-    """One station of each kind, all of which trust each other, with a store between them."""
+    """One station of each kind, all of which trust each other, with a store between them.
+
+    Their policies let suites be mixed when that is asked for, which it is.
+    """
 
     folder: Path
     people: dict[str, Person]
@@ -68,7 +80,9 @@ class Hospitals:
             identity=person.identity,
             station=person.station,
             transport=transport or MemoryTransport(self.store, person.station.id),
-            options=SendOptions(chunk_size=CHUNK, workers=2, give_up_after=1, anew=True),
+            options=SendOptions(
+                chunk_size=CHUNK, workers=2, give_up_after=1, anew=True, mixed=True
+            ),
         ).parcel
 
     def receive(
@@ -82,7 +96,7 @@ class Hospitals:
             station=person.station,
             transport=transport or MemoryTransport(self.store, person.station.id),
             output=out,
-            options=ReceiveOptions(wait=0.2, give_up_after=1),
+            options=ReceiveOptions(wait=0.2, give_up_after=1, mixed=True),
         )
         found = {str(p.relative_to(out / "study")): p for p in out.rglob("*") if p.is_file()}
         assert {name: path.read_bytes() for name, path in found.items()} == STUDY
@@ -105,12 +119,13 @@ def hospitals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospitals]:
         yield made
 
 
-@pytest.mark.parametrize(("sender", "receiver"), list(permutations(KINDS, 2)))
+@pytest.mark.parametrize(("sender", "receiver"), PAIRS)
 def test_every_kind_sends_to_every_other(
     hospitals: Hospitals, tmp_path: Path, sender: str, receiver: str
 ) -> None:
-    """A study arrives whole, whatever holds the keys of both ends."""
-    assert {p.station.backend for p in hospitals.people.values()} == set(KINDS)
+    """A study arrives whole, whatever holds the keys of both ends, and of whichever suite."""
+    places = {kind: person.station.backend for kind, person in hospitals.people.items()}
+    assert places == {kind: place for kind, (place, _) in KINDS.items()}
     parcel = hospitals.send(sender, receiver)
     hospitals.receive(parcel, receiver, tmp_path / "out")
 
