@@ -201,3 +201,10 @@ def test_limits_follow_from_each_other() -> None:
     """A sealed chunk is header, payload, tag and signature, and nothing else."""
     assert max_payload_size(CHUNK_SIZE) == CHUNK_SIZE + MAX_PIECES * 32 + 16
     assert max_sealed_size(CHUNK_SIZE) == max_payload_size(CHUNK_SIZE) + 44 + 16 + 64
+
+
+@pytest.mark.parametrize("size", range(16))
+def test_a_payload_without_room_for_its_trailer_is_refused(size: int) -> None:
+    """Fewer octets than a trailer has are malformed, not a crash."""
+    with pytest.raises(FormatError, match="too short"):
+        parse_payload(memoryview(bytes(size)), plain_size=0, pieces=0)

@@ -171,3 +171,15 @@ def test_a_vault_is_where_it_is_configured_to_be(tmp_path: Path) -> None:
     assert vault_folder(load_settings(environ), station, environ) == Path("/srv/vault")
     environ["MEDSHARE_VAULT"] = "here"
     assert vault_folder(load_settings(environ), station, environ) == Path.cwd() / "here"
+
+
+def test_a_home_folder_of_nobody_is_a_wrong_setting(tmp_path: Path) -> None:
+    """`~nobody-here/…` is refused as a setting that makes no sense, wherever a path is set."""
+    for name in (
+        "MEDSHARE_HOME",
+        "MEDSHARE_VAULT",
+        "MEDSHARE_RELAY_CA",
+        "MEDSHARE_PASSPHRASE_FILE",
+    ):
+        with pytest.raises(UsageError, match="no home folder"):
+            load_settings({"MEDSHARE_HOME": str(tmp_path), name: "~nobody-here/x"})

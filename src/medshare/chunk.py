@@ -113,7 +113,12 @@ class Trailer:
 
 
 def parse_trailer(payload: memoryview) -> Trailer:
-    """Read the trailer of *payload*; raise UnsupportedVersionError if reserved octets are set."""
+    """Read the trailer of *payload*.
+
+    Raises FormatError when it is too short, UnsupportedVersionError if reserved octets are set.
+    """
+    if len(payload) < TRAILER_SIZE:
+        raise FormatError("a chunk payload is too short")
     octets = payload[-TRAILER_SIZE:]
     trailer = Trailer(*_TRAILER.unpack(octets))
     if trailer.encode() != octets:

@@ -94,13 +94,13 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     return Settings(
         home=home,
         relay=environ.get("MEDSHARE_RELAY") or _text(table, "relay"),
-        relay_ca=Path(relay_ca).expanduser() if relay_ca else None,
-        passphrase_file=Path(passphrase_file).expanduser() if passphrase_file else None,
+        relay_ca=_path(relay_ca) if relay_ca else None,
+        passphrase_file=_path(passphrase_file) if passphrase_file else None,
         passphrase_command=_command(table),
         keyring=_flag(table, "keyring"),
         keystore=keystore,
         pkcs11_module=Path(module) if module else None,
-        vault=Path(vault).expanduser().absolute() if vault else None,
+        vault=_path(vault).absolute() if vault else None,
     )
 
 
@@ -108,7 +108,7 @@ def home_folder(environ: Mapping[str, str]) -> Path:
     """Return the folder of the station: `MEDSHARE_HOME`, or the usual place of this system."""
     chosen = environ.get("MEDSHARE_HOME")
     if chosen:
-        return Path(chosen).expanduser().absolute()
+        return _path(chosen).absolute()
     return _usual_folder("medshare", environ)
 
 
@@ -161,6 +161,13 @@ def _require_own(path: Path) -> None:
             hint=f"check what it says, then run: chmod 600 {shlex.quote(str(path))}",
             code="storage.permissions",
         )
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UsageError(f"there is no home folder for {text!r}") from error
 
 
 def _text(table: Mapping[str, Any], key: str) -> str | None:
