@@ -177,6 +177,21 @@ def test_a_certificate_does_not_travel_with_another_card(town: Town) -> None:
     assert town.json("novak", "card list")["contacts"] == []
 
 
+def test_who_calls_itself_like_somebody_else_is_refused(town: Town) -> None:
+    """A licensed nurse whose card imitates a vetted doctor, in look-alike letters, is refused."""
+    town.do("imitator", "init --name", "Dr W\u0430ng Li")
+    town.do("imitator", "card request --output imitator.csr")
+    line = "authority issue imitator.csr --licence 9 --role nurse --output imitator.pem --yes"
+    town.do("officer", line, "--name", "Mal Ory")
+    town.do("imitator", "card attach imitator.pem")
+    town.do("imitator", "card export --output imitator.card")
+    town.do("officer", "authority crl --output lists-4.pem")
+    town.do("sender", "trust update lists-4.pem")
+    town.do("sender", "card import imitator.card --yes --name mal")
+    refused = town.json("sender", SEND.format("mal"), exit_code=4)
+    assert refused["code"] == "credential.imitation"
+
+
 def test_names_of_others_are_harmless(town: Town) -> None:
     """What cannot be shown cannot stand in a certificate of ours."""
     town.do("mallory", "init --name mallory")

@@ -64,13 +64,14 @@ class Credentials:
 
     @cached_property
     def _names(self) -> tuple[tuple[StationId, str], ...]:
-        """By which names contacts are known here: given, on the card, in the certificate."""
-        found: list[tuple[StationId, str]] = []
-        for contact in self._station.contacts.all():
-            held = self._held(contact.station)
-            names = [contact.name, contact.card.name, *([held.name] if held else [])]
-            found += [(contact.station, name) for name in names]
-        return tuple(found)
+        """The names in the certificates of contacts.
+
+        Not those on their cards: several stations of one hospital may well call themselves
+        alike, and what contacts are called here cannot be confused anyway.
+        """
+        stations = [contact.station for contact in self._station.contacts.all()]
+        held = [(station, self._held(station)) for station in stations]
+        return tuple((station, one.name) for station, one in held if one is not None)
 
     def attach(self, chain: Chain, card: Card) -> Credential:
         """Keep *chain* as the credential of the station with *card*.

@@ -114,7 +114,7 @@ def vet(
 ) -> Vetted:
     """Return the credential that *chain* is for *card* after all the checks above.
 
-    *chain* begins with the person's certificate; *others* are the names of other contacts;
+    *chain* begins with the person's certificate; *others* are the vetted names of others;
     *now* is in seconds since 1970 UTC.  Raises CredentialError, saying which check failed.
     """
     credential = parse_credential(chain[0])  # 1

@@ -238,7 +238,7 @@ def require_bound(credential: Credential, card: Card) -> None:
 def require_own_name(card: Card, credential: Credential, others: Iterable[str]) -> None:
     """Raise CredentialError when *card* calls itself what could be taken for somebody else.
 
-    *others* are the names by which other contacts are known.  A name that the authority has
+    *others* are the names in the certificates of others.  A name that the authority has
     vetted, in the same spelling, imitates nobody, even if two people share it.
     """
     if _letters(card.name) == _letters(credential.name):
@@ -246,7 +246,7 @@ def require_own_name(card: Card, credential: Credential, others: Iterable[str]) 
     if confusable(card.name, credential.name):
         raise _imitation("its spelling is not that of the name which the authority has vetted")
     if any(confusable(card.name, other) for other in others):
-        raise _imitation("it could be taken for the name of another contact")
+        raise _imitation("it could be taken for the name of another person")
 
 
 def _letters(name: str) -> str:
