@@ -95,6 +95,15 @@ def test_a_relay_in_the_folder_of_a_station_is_refused(tmp_path: Path) -> None:
     require_no_station_around(tmp_path / "elsewhere", what="it")
 
 
+@pytest.mark.parametrize("place", ["home", "deeper/home"])
+def test_a_relay_does_not_start_around_a_station(tmp_path: Path, place: str) -> None:
+    """A data folder in which a keystore lies is refused, and nothing is made in it."""
+    make_person(tmp_path / "data" / place, "us")
+    with pytest.raises(StorageError, match="lies in the data folder of the relay"):
+        DataFolder(tmp_path / "data")
+    assert not (tmp_path / "data" / "cards").exists()
+
+
 @pytest.mark.parametrize("marker", [VAULT_MARKER, "relay.lock"])
 def test_a_station_among_data_is_refused(tmp_path: Path, marker: str) -> None:
     """No station is made, or opened, in a vault or in the data of a relay."""

@@ -48,6 +48,7 @@ EXIT_CODES: Final[dict[type[MedshareError], int]] = {
     errors.StorageError: 6,
     errors.SourceChangedError: 6,
     errors.PolicyError: 7,
+    errors.UnhealthyError: 8,
     errors.CancelledError: 130,
 }
 """One number for each class of error; docs/exit-codes.md is written from this table."""
@@ -61,6 +62,7 @@ MEANINGS: Final[dict[int, str]] = {
     5: "did not get through, or not there yet: run the same command again to resume",
     6: "local storage: full, unreadable, or a file changed while it was sent",
     7: "refused by policy: suite, tier, retention or residency",
+    8: "`medshare doctor` found something that should be mended",
     130: "interrupted: run the same command again to resume",
     141: "whoever read the output went away",
 }
@@ -88,12 +90,15 @@ COMMANDS: Final = (
     Entry("Moving studies", "receipt", "check:receipt", "Show and check proofs of delivery."),
     Entry("Stations and trust", "init", "station:init", "Make this machine a station."),
     Entry("Stations and trust", "card", "station:card", "Exchange public cards."),
-    Entry("Stations and trust", "rotate-key", "station:rotate_key", "Replace the identity keys."),
     Entry("Stations and trust", "trust", "trust:trust", "Say which authorities vouch for people."),
     Entry("Keys and rules", "keys", "keys:keys", "List, check, back up and restore the keys."),
+    Entry("Keys and rules", "rotate-key", "rotate:rotate_key", "Replace keys; answer a loss."),
+    Entry("Keys and rules", "vault", "vault:vault", "Keep sealed parcels at rest."),
     Entry("Keys and rules", "policy", "policy:policy", "Show and check the rules of this station."),
+    Entry("Keys and rules", "audit", "audit:audit", "Read, verify and export the record."),
     Entry("Infrastructure", "relay", "relay:relay", "Run a relay, which sees only ciphertext."),
     Entry("Infrastructure", "authority", "authority:authority", "Vet people, and certify them."),
+    Entry("More", "doctor", "doctor:doctor", "Look for what should be mended on this machine."),
     Entry("More", "demo", "demo:demo", "Watch a study travel between two hospitals."),
     Entry("More", "completion", "completion:completion", "Print completion for a shell."),
 )

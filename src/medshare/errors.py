@@ -27,6 +27,7 @@
     ├── StorageError                 local disk: full, read-only, unreadable
     │   └── SourceChangedError       a source file changed while it was being sent
     ├── PolicyError                  refused by policy: suite, retention, residency
+    ├── UnhealthyError               something on this machine should be mended
     └── CancelledError               stopped by the user; run again to resume
 
 `code` is stable (it appears in JSON events, in the relay's answers and in the
@@ -204,6 +205,12 @@ class PolicyError(MedshareError):
     """Refused by policy: suite, tier, retention or residency."""
 
     code = "policy"
+
+
+class UnhealthyError(MedshareError):
+    """Something on this machine should be mended; `medshare doctor` says what."""
+
+    code = "unhealthy"
 
 
 class CancelledError(MedshareError):

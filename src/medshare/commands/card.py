@@ -234,6 +234,37 @@ def show(name: str | None, mode: Mode) -> None:
             out.result(record, lambda: station_views.one_contact(contact, vetted))
 
 
+@card.command(epilog=examples("medshare card distrust dr-wang"))
+@click.argument("name")
+@output_options
+def distrust(name: str, mode: Mode) -> None:
+    """Trust the contact NAME no longer: nothing is sent to it, or taken from it.
+
+    For a station that was lost or stolen. It takes effect at once, here alone; a newer card
+    of that station does not bring the trust back, `medshare card trust` does.
+    """
+    station = _open_station()
+    contact = station.contacts.distrust(name, now=int(time.time()))
+    _show_change(contact, "is not trusted here any more", mode)
+
+
+@card.command(epilog=examples("medshare card trust dr-wang"))
+@click.argument("name")
+@output_options
+def trust(name: str, mode: Mode) -> None:
+    """Trust the contact NAME again, after it was distrusted."""
+    contact = _open_station().contacts.trust_again(name)
+    _show_change(contact, "is trusted again", mode)
+
+
+def _show_change(contact: Contact, sentence: str, mode: Mode) -> None:
+    from medshare.commands import station_views
+
+    record = station_views.contact_record(contact, event="contact_changed")
+    with choose(mode) as out:
+        out.result(record, lambda: f"{visible(contact.name)} {sentence}")
+
+
 @card.command(epilog=examples("medshare card request --output me.csr"))
 @click.option(
     "--output",

@@ -44,6 +44,7 @@ def contact_record(contact: Contact, *, event: str | None = None) -> Record:
         "generation": current.number,
         "created": current.created,
         "trusted_at": contact.trusted_at,
+        "distrusted_at": contact.distrusted_at or None,
     }
     return record if event is None else {"event": event, **record}
 
@@ -110,6 +111,10 @@ def _contact_rows(contact: Contact, vetted: str) -> list[tuple[str, str]]:
         ("station", contact.station.hex()),
         ("keys", f"generation {current.number}, made {text.moment(current.created)}"),
         ("trusted", f"since {text.moment(contact.trusted_at)}"),
+        (
+            "not trusted",
+            f"since {text.moment(contact.distrusted_at)}" if contact.distrusted_at else "",
+        ),
         ("credential", vetted),
     ]
 

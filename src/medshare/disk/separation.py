@@ -10,6 +10,7 @@ relay by its lock.  docs/decisions/0007-key-separation.md says what this does no
 
 import os
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -18,6 +19,8 @@ from medshare.errors import StorageError
 CODE: Final = "storage.separation"
 VAULT_MARKER: Final = ".medshare-vault"
 _RELAY_LOCK: Final = "relay.lock"
+_RELAY_FOLDERS: Final = frozenset({"cards", "parcels"})
+_LOOKED_AT: Final = 100
 _MOUNTS: Final = Path("/proc/self/mountinfo")
 NETWORK: Final = frozenset(
     {
@@ -42,6 +45,26 @@ def require_no_station_around(data: Path, *, what: str) -> None:
     for folder in _upwards(data):
         if is_station(folder):
             raise _together(f"{what} ({data}) would lie in the folder of a station ({folder})")
+
+
+def require_no_station_inside(data: Path, *, what: str) -> None:
+    """Raise StorageError when there is a station in *data* (called *what*), or one folder deeper.
+
+    One that lies deeper is refused when it is opened, by `require_place_for_keys`.
+    """
+    near = [*_folders(data), *(inside for folder in _folders(data) for inside in _folders(folder))]
+    for folder in near:
+        if is_station(folder):
+            raise _together(f"the folder of a station ({folder}) lies in {what} ({data})")
+
+
+def _folders(path: Path) -> list[Path]:
+    """Return the first folders in *path*, but for those in which a relay keeps parcels."""
+    try:
+        found = (one for one in path.iterdir() if one.name not in _RELAY_FOLDERS and one.is_dir())
+        return list(islice(found, _LOOKED_AT))
+    except OSError:
+        return []
 
 
 def require_place_for_keys(home: Path) -> None:

@@ -16,7 +16,7 @@ from medshare.disk.atomic import (
     make_folder,
     storage_errors,
 )
-from medshare.disk.separation import require_no_station_around
+from medshare.disk.separation import require_no_station_around, require_no_station_inside
 from medshare.errors import StorageError
 from medshare.ids import ParcelId, StationId
 from medshare.wire.routes import chunk_name
@@ -61,8 +61,8 @@ class ParcelPaths:
 class DataFolder:
     """A relay's folder with its parts; it exists and is private once this returns.
 
-    Raises StorageError when others can read it: it holds who sends to whom; and when it lies
-    in the folder of a station, which holds keys.
+    Raises StorageError when others can read it: it holds who sends to whom; and when a
+    station, which holds keys, lies in it or around it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,6 +71,7 @@ class DataFolder:
         self.parcels = path / "parcels"
         self.database = path / DATABASE
         require_no_station_around(path, what="the data folder of the relay")
+        require_no_station_inside(path, what="the data folder of the relay")
         make_folder(path)
         with storage_errors("look at the data folder"):
             status = path.stat()

@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Final
 
 from medshare.audit.entries import Act, Detail
 from medshare.errors import MedshareError, UsageError
@@ -34,13 +33,10 @@ from medshare.sharing.at_hand import (
 from medshare.sharing.wrapped import WRAP_FILE, parcel_key, read_envelope, wrapped_key
 from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
-from medshare.station.key_book import Entry, Happened, KeyBook
+from medshare.station.key_book import IDENTITY, Entry, Happened, KeyBook
 from medshare.station.tier_keys import TierKeys, number_of, tier_of
 from medshare.trust.card import Card, Generation, issue
 from medshare.trust.revocation import Revocation
-
-IDENTITY: Final = "identity"
-"""How the history calls identity keys: `identity/0` and so on; no tier has this name."""
 
 
 @dataclass(frozen=True, slots=True)

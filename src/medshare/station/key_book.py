@@ -28,6 +28,8 @@ USES_FILE: Final = "key-uses"
 LOCK_FILE: Final = "key-history.lock"
 MAX_HISTORY: Final = 1 << 26
 MAX_USES_FILE: Final = 1 << 18
+IDENTITY: Final = "identity"
+"""How the history calls identity keys: `identity/0` and so on; no tier has this name."""
 _MAX_LINE: Final = 4096
 _MAX_NOTE: Final = 500
 _APPEND: Final = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC

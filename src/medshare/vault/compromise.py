@@ -24,12 +24,12 @@ from medshare.errors import MedshareError, UsageError
 from medshare.ids import ParcelId
 from medshare.keys.base import KeyStore, pending_generation
 from medshare.sharing.at_hand import Failed
-from medshare.sharing.rotate import IDENTITY, Rotation, label_of, rotate_identity
+from medshare.sharing.rotate import Rotation, label_of, rotate_identity
 from medshare.sharing.rotate_tiers import Scope, Target, TierRotations, rotate_tiers
 from medshare.sharing.wrapped import read_envelope, read_wrap
 from medshare.station import Station
 from medshare.station.identity import identity_of
-from medshare.station.key_book import Entry, Happened, shortened
+from medshare.station.key_book import IDENTITY, Entry, Happened, shortened
 from medshare.station.tier_keys import TierKeys, number_of, tier_of
 from medshare.vault.exposure import Exposure, abandon_unfinished, exposures
 from medshare.vault.reseal import Resealed, finish_interrupted, reseal
