@@ -16,6 +16,7 @@ from medshare.relay.folder import DataFolder
 from medshare.sharing.receive import ReceiveOptions, receive
 from medshare.sharing.rotate import rotate_identity
 from medshare.sharing.send import SendOptions, send
+from medshare.suites import SUITE_NAMES
 from medshare.transport.base import Transport
 from medshare.transport.relay import RelayTransport
 from tests import softhsm
@@ -96,7 +97,9 @@ class Hospitals:
             station=person.station,
             transport=transport or MemoryTransport(self.store, person.station.id),
             output=out,
-            options=ReceiveOptions(wait=0.2, give_up_after=1, mixed=True),
+            options=ReceiveOptions(
+                wait=0.2, give_up_after=1, mixed=True, suites=frozenset(SUITE_NAMES)
+            ),
         )
         found = {str(p.relative_to(out / "study")): p for p in out.rglob("*") if p.is_file()}
         assert {name: path.read_bytes() for name, path in found.items()} == STUDY
