@@ -40,7 +40,6 @@ ROLES: Final = Code("110136", "Security Roles Changed")
 ATTRIBUTES: Final = Code("110137", "User security Attributes Changed")
 
 EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
-    Act.BEGIN_RECORD: (RECORD_USED, None, "C"),
     Act.PRUNE_RECORD: (RECORD_USED, None, "D"),
     Act.USE_RECORD: (RECORD_USED, None, "R"),
     Act.WITNESS: (RECORD_USED, None, "E"),

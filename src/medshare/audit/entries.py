@@ -36,7 +36,6 @@ _WHAT: Final = "an entry of the record"
 class Act(StrEnum):
     """Everything that is recorded."""
 
-    BEGIN_RECORD = "begin-record"
     PRUNE_RECORD = "prune-record"
     USE_RECORD = "use-record"
     WITNESS = "witness"

@@ -90,7 +90,7 @@ def _follow(database: sqlite3.Connection, reader: RecordReader) -> None:
     following, leaf = _state(database)
     if not following or reader.hashes.read(0, following - 1, 1) != leaf:
         _reset(database)
-        following = reader.segments[0].first if reader.segments else 0
+        following = reader.first
     entries = reader.entries(following)
     while part := list(islice(entries, _AT_ONCE)):
         _add(database, part)

@@ -62,6 +62,15 @@ class RecordReader:
         """Its files, in their order."""
         return segments_in(self.folder)
 
+    @property
+    def first(self) -> int:
+        """The number of the first entry that is kept."""
+        return self.segments[0].first if self.segments else 0
+
+    def size(self) -> int:
+        """Return how many entries there are, those included that are no longer kept."""
+        return self.segments[-1].read().number if self.segments else 0
+
     # --- entries -------------------------------------------------------------------------
 
     def batches(self, start: int = 0) -> Iterator[Batch]:
@@ -159,7 +168,7 @@ class RecordReader:
         """
         found = _Checkpoints(self.checkpoints, keys, witnesses)
         noted_to = self.hashes.count()
-        kept_from = self.segments[0].first if self.segments else 0
+        kept_from = self.first
         pruned: set[int] = set()
 
         def noted(place: int, count: int) -> bytes:

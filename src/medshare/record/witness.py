@@ -60,17 +60,23 @@ class Witness:
         Raises UntrustedSignerError or SignatureError for 1, AuditError for 2 and 3, UsageError
         when the proof begins elsewhere.
         """
-        point = shown.checkpoint
-        if point.origin != keys.name:
+        with self._held():
+            self.require(shown, keys)
+            note = cosign(shown.note, self._name, signers, now=now)
+            write_file(self._path(shown.checkpoint.origin), note.encode(), what=_WHAT)
+        return note
+
+    def require(self, shown: Shown, keys: LogKeys) -> None:
+        """Raise as `witness` does unless *shown* can be cosigned.
+
+        Of a record that shows another history, what it showed is kept.
+        """
+        if shown.checkpoint.origin != keys.name:
             raise UntrustedSignerError("this is a checkpoint of another record")
         require_signed(shown.note, keys)
-        with self._held():
-            before = self.last_seen(point.origin)
-            if before is not None:
-                self._require_continues(before[0], shown)
-            note = cosign(shown.note, self._name, signers, now=now)
-            write_file(self._path(point.origin), note.encode(), what=_WHAT)
-        return note
+        before = self.last_seen(shown.checkpoint.origin)
+        if before is not None:
+            self._require_continues(before[0], shown)
 
     def _require_continues(self, before: Checkpoint, shown: Shown) -> None:
         point = shown.checkpoint
@@ -89,6 +95,7 @@ class Witness:
             path = () if point.size == before.size else shown.path
             require_consistency(before.size, before.root, point.size, point.root, path)
         except AuditError:
+            private_folder(self._folder)
             write_file(self._forked(point.origin), shown.note.encode(), what=_WHAT)
             raise
 

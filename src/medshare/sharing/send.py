@@ -138,17 +138,19 @@ def _outgoing(
 
 def _record(outgoing: Outgoing, station: Station) -> None:
     """Put into the record what is about to be sent, before anything leaves this station."""
+    details = {
+        Detail.CHUNKS: outgoing.layout.chunk_count,
+        Detail.FILES: len(outgoing.manifest.files),
+        Detail.OCTETS: outgoing.layout.total_size,
+    }
+    if outgoing.history.chunks:
+        details[Detail.RESUMED] = len(outgoing.history.chunks)
     station.record.note(
         Act.SEND,
         entries.parcel(outgoing.parcel),
         tier=outgoing.envelope.tier,
         parties=outgoing.recipients,
-        details={
-            Detail.CHUNKS: outgoing.layout.chunk_count,
-            Detail.FILES: len(outgoing.manifest.files),
-            Detail.OCTETS: outgoing.layout.total_size,
-            Detail.RESUMED: len(outgoing.history.chunks),
-        },
+        details=details,
     )
 
 
