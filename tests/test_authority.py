@@ -14,7 +14,7 @@ from medshare.authority.held import Credentials, require_licensed
 from medshare.authority.office import Office, Person
 from medshare.authority.register import Register, parse_register
 from medshare.authority.request import Request, make_request, read_request
-from medshare.authority.signing import certificate_signer
+from medshare.authority.signing import certificate_signer, loaded, sign_certificate, sign_crl
 from medshare.errors import (
     CredentialError,
     FormatError,
@@ -24,18 +24,25 @@ from medshare.errors import (
 )
 from medshare.keys.base import KeyStore
 from medshare.keys.file import FileBackend
+from medshare.station import Identity
+from medshare.suites import suite_named
 from medshare.suites.signatures import ECDSA_P256, signer_from_seed
+from medshare.trust.authority_update import updated
 from medshare.trust.bundle import (
     CARD,
     CERTIFICATE,
+    CRL,
     REQUEST,
     Block,
     read_blocks,
     write_blocks,
 )
+from medshare.trust.card import Generation, issue, station_id
+from medshare.trust.certification import Authority, vet
 from medshare.trust.hcrole import role_named
+from medshare.trust.revocation_list import load_crl
 from tests.builder import make_identity, octets
-from tests.certifier import DAY, NOW, authority_certificate, credential, crl, listing
+from tests.certifier import DAY, NOW, authority_certificate, credential, crl, listing, moment
 from tests.people import CHEAP, PASSPHRASE, make_person
 from tests.people import Person as Someone
 from tests.strategies import damaged
@@ -238,13 +245,71 @@ def test_a_request_is_held_against_its_card(world: World) -> None:
     assert code_of(lambda: read_changed(good | {REQUEST: b"\x30\x00"})) == "format"
 
 
-def test_a_key_in_a_token_can_be_certified(world: World) -> None:
-    """A P-256 key, as tokens hold, signs a request and is certified."""
+def token_identity() -> Identity:
+    """A station whose signature key is P-256, as in a token."""
     signer = signer_from_seed(ECDSA_P256, octets("token"))
-    assert certificate_signer((signer,)) is signer
-    person = make_identity("gm", "gm")
-    with pytest.raises(CredentialError):
-        certificate_signer(person.signers)
+    opener = make_identity("token").openers[0]
+    suite = suite_named("intl")
+    generation = Generation(
+        station_id(suite, [signer.public]),
+        0,
+        "token",
+        "intl",
+        NOW,
+        (signer.public,),
+        (opener.public,),
+    )
+    card = issue(generation, (signer,), before=None, old=())
+    return Identity(card.station, card, (signer,), (opener,), signer)
+
+
+def both_families() -> Identity:
+    """A station with keys of both families."""
+    person = make_identity("both", "gm+intl")
+    signers = person.signers
+    return Identity(person.station, person.card, signers, person.openers, signers[0])
+
+
+@pytest.mark.parametrize("make", [token_identity, both_families])
+def test_keys_of_other_kinds_can_be_certified(world: World, make: Callable[[], Identity]) -> None:
+    """P-256 keys, as tokens hold, and stations of both families are certified and vetted."""
+    identity = make()
+    request = read_request(make_request(identity))
+    done = world.office.issue(request, WANG, world.store, valid=YEAR, now=NOW)
+    authority = updated(
+        Authority("commission", (world.office.certificate,)),
+        [load_crl(one.content) for one in world.publish() if one.label == CRL],
+        [],
+        now=NOW,
+    )
+    vetted = vet((done.certificate,), identity.card, [authority], others=(), now=NOW)
+    assert vetted.credential.station == identity.station
+
+
+def test_an_authority_may_have_a_p256_key() -> None:
+    """What a token signs, certificates and revocation lists, is verified like the rest."""
+    signer = signer_from_seed(ECDSA_P256, octets("token"))
+    start = x509.CertificateRevocationListBuilder(authority_certificate().subject)
+    builder = start.last_update(moment(NOW)).next_update(moment(NOW + DAY))
+    signed = sign_crl(builder, signer)
+    key = loaded(signer.public)
+    assert signed.is_signature_valid(key)
+    names = x509.Name([])
+    certificate = sign_certificate(
+        x509.CertificateBuilder(names, names, key)
+        .serial_number(1)
+        .not_valid_before(moment(NOW))
+        .not_valid_after(moment(NOW + DAY)),
+        signer,
+    )
+    certificate.verify_directly_issued_by(certificate)
+
+
+def test_sm2_alone_cannot_be_certified() -> None:
+    """A station with SM2 keys only is told so."""
+    with pytest.raises(CredentialError) as caught:
+        certificate_signer(make_identity("gm", "gm").signers)
+    assert caught.value.code == "credential.key"
 
 
 def test_an_authority_is_trusted_once_under_a_name_of_its_own(world: World) -> None:
