@@ -107,20 +107,19 @@ def export(
         )
         return
     lines = _fhir(place, reader, start) if fhir else _atna(place, reader, start)
-    if output is None:
-        for line in lines:
-            click.echo(line)
+    if output is not None:
+        _tell(place, _write(output, lines), max(start, reader.first), mode)
         return
-    if output.exists():
-        raise UsageError(f"{output} exists; it is not overwritten")
-    count = _write(output, lines)
-    record = {
-        "event": "exported",
-        "origin": place.origin,
-        "entries": count,
-        "next": start + count,
-    }
-    choose(mode).result(record, lambda: f"{count:,} entries written")
+    for line in lines:
+        click.echo(line)
+
+
+def _tell(place: Place, count: int, first: int, mode: Mode) -> None:
+    """Say how much was handed over, and where to go on the next time."""
+    following = first + count
+    record = {"event": "exported", "origin": place.origin, "entries": count, "next": following}
+    sentence = f"{count:,} entries handed over; the next time: --from {following}"
+    choose(mode).result(record, lambda: sentence)
 
 
 def _note(place: Place, start: int) -> None:
@@ -155,6 +154,8 @@ def _atna(place: Place, reader: "RecordReader", start: int) -> Iterator[str]:
 def _write(output: Path, lines: Iterator[str]) -> int:
     from medshare.disk.atomic import storage_errors
 
+    if output.exists():
+        raise UsageError(f"{output} exists; it is not overwritten")
     count = 0
     with storage_errors("write the exported record"), output.open("x", encoding="utf-8") as file:
         for line in lines:
@@ -175,13 +176,4 @@ def _send(
     from medshare.record.collector import send_all
 
     count = send_all(_entries(reader, start), collector, origin=place.origin)
-    following = max(start, reader.first) + count
-    record = {
-        "event": "exported",
-        "origin": place.origin,
-        "entries": count,
-        "next": following,
-    }
-    choose(mode).result(
-        record, lambda: f"{count:,} entries handed over; the next time: --from {following}"
-    )
+    _tell(place, count, max(start, reader.first), mode)

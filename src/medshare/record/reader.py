@@ -73,13 +73,22 @@ class RecordReader:
 
     # --- entries -------------------------------------------------------------------------
 
-    def batches(self, start: int = 0) -> Iterator[Batch]:
-        """Yield entries from *start* on as they are stored, some thousands at a time."""
+    def batches(self, start: int = 0, *, strict: bool = True) -> Iterator[Batch]:
+        """Yield entries from *start* on as they are stored, some thousands at a time.
+
+        A file that cannot be read raises AuditError or StorageError; where *strict* is off it
+        is left out, and its entries are missing.
+        """
         firsts = [segment.first for segment in self.segments[1:]]
         for segment, following in zip(self.segments, [*firsts, None], strict=True):
             if following is not None and following <= start:
                 continue
-            content = segment.read()
+            try:
+                content = segment.read()
+            except MedshareError:
+                if strict:
+                    raise
+                continue
             skipped = max(start - segment.first, 0)
             for at in range(skipped, len(content.entries), _BATCH):
                 yield segment.first + at, content.entries[at : at + _BATCH]
@@ -175,7 +184,7 @@ class RecordReader:
             return self.hashes.read(0, place, max(0, min(count, noted_to - place)))
 
         report = check(
-            _watched(self.batches(), pruned),
+            _watched(self.batches(strict=False), pruned),
             evidence=[*found.evidence, *evidence],
             noted=noted,
             kept_from=kept_from,
