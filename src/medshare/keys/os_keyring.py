@@ -9,6 +9,7 @@ depends on what a keyring makes durable, and when.
     keys/keyring            under which name the keyring knows that key
 """
 
+import hmac
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ class KeyringBackend:
         with keyring_library() as keyring:
             _require_safe(keyring.get_keyring())
             keyring.set_password(SERVICE, account, key)
-            if keyring.get_password(SERVICE, account) != key:
+            if not hmac.compare_digest(keyring.get_password(SERVICE, account) or "", key):
                 raise KeyUnavailableError("the OS keyring does not keep what it is given")
         write_file(folder / KEYRING_FILE, account.encode(), what=_WHAT)
         return FileKeyStore.create(
