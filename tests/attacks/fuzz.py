@@ -150,9 +150,12 @@ def _next(corpus: Sequence[bytes], rng: random.Random) -> bytes:
     return mutated(rng.choice(corpus), rng, rng.choice(corpus))
 
 
-def guided(target: Target, seconds: int, seed: int) -> None:
-    """Let atheris feed *target* and end the process, at once when something broke."""
+def guided(name: str, seconds: int, seed: int) -> None:
+    """Let atheris feed a target and end the process, at once when something broke."""
     atheris: Any = importlib.import_module("atheris")
+    with atheris.instrument_imports(include=["medshare"]):
+        from tests.attacks.fuzz_targets import all_targets
+    target = next(one for one in all_targets() if one.name == name)
 
     def one(data: bytes) -> None:
         _, fault = judge(target, data)
@@ -167,7 +170,6 @@ def guided(target: Target, seconds: int, seed: int) -> None:
 
     signal.signal(signal.SIGVTALRM, lambda *_: (_ for _ in ()).throw(TooSlowError()))
     options = (f"-max_total_time={seconds}", f"-seed={seed}", f"-max_len={MAX_SIZE}")
-    atheris.instrument_all()
     atheris.Setup(["fuzz", *options, "-print_final_stats=1"], one, custom_mutator=damaged)
     atheris.Fuzz()
 
@@ -226,12 +228,12 @@ def _silenced() -> Iterator[None]:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Feed all targets, print a table, write the report; return 1 when something broke."""
+    asked = _arguments(words)
+    if asked.guided:
+        guided(asked.target[0], int(asked.seconds), asked.seed)
     from tests.attacks.fuzz_targets import all_targets
 
-    asked = _arguments(words)
     targets = [one for one in all_targets() if not asked.target or one.name in asked.target]
-    if asked.guided:
-        guided(targets[0], int(asked.seconds), asked.seed)
     share = asked.seconds / len(targets)
     # A process of its own needs seconds to begin; a small share is better spent here.
     guides = importlib.util.find_spec("atheris") is not None and share >= _LEAST_SHARE
