@@ -20,6 +20,7 @@ from typing import Final
 from medshare.config import Settings, load_settings, vault_folder
 from medshare.errors import MedshareError
 from medshare.station import Station
+from medshare.trust.policy import Policy
 
 _SWAPS: Final = Path("/proc/swaps")
 _CORE_PATTERN: Final = Path("/proc/sys/kernel/core_pattern")
@@ -58,6 +59,7 @@ class Machine:
 
     settings: Settings | None = None
     station: Station | None = None
+    rules: Policy | None = None
     now: int = 0
     swaps: Path = _SWAPS
     core_pattern: Path = _CORE_PATTERN
@@ -81,12 +83,11 @@ def configuration(machine: Machine) -> Findings:
     """Read settings, and open the station without its keys: permissions, place, card."""
     if machine.settings is None:
         machine.settings = load_settings()
-    home = machine.settings.home
-    if machine.station is None:
-        if not (home / "keys").exists():
-            yield Finding("station", Level.NOTE, f"there is no station in {home}")
-            return
-        machine.station = Station.open(home)
+    home, machine.station = machine.settings.home, None
+    if not (home / "keys").exists():
+        yield Finding("station", Level.NOTE, f"there is no station in {home}")
+        return
+    machine.station = Station.open(home)
     yield Finding("station", Level.GOOD, f"{home} is private, on this machine, with a valid card")
 
 
@@ -155,7 +156,9 @@ def policy(machine: Machine) -> Findings:
     """See that the policy is valid, and allows the keystore that there is."""
     if machine.station is None:
         return
-    rules, backend = machine.station.policy, machine.station.backend
+    machine.rules = None
+    machine.rules = rules = machine.station.policy
+    backend = machine.station.backend
     refused = [tier.name for tier in rules.tiers if backend not in tier.keystores]
     if refused:
         yield Finding(
@@ -185,6 +188,8 @@ def rotations(machine: Machine) -> Findings:
             f"key '{key}' is revoked, but not everything was mended",
             f"medshare rotate-key --compromised {key}",
         )
+    if machine.rules is None:
+        return  # the check of the policy said what is wrong with it
     due = due_keys(machine.station, keks_of_history(book), now=machine.now)
     for one in due:
         yield Finding(
