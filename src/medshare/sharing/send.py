@@ -12,6 +12,7 @@ from medshare.authority.held import require_licensed
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
+from medshare.keys.lock import exclusive
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.governed import governed
@@ -27,6 +28,7 @@ from medshare.sharing.sending import Sending, SendResult
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
 
+_LOCK: Final = "outbox.lock"
 MAX_RESTARTS: Final = 2
 
 __all__ = ["SendOptions", "SendResult", "send"]
@@ -82,7 +84,11 @@ def _send(
         )
         if sources.skipped:
             on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
-        outgoing = _outgoing(request, sources, to, identity, station, transport, options, on_event)
+        # Two commands at once: the first begins the parcel, the second finds it in use.
+        with exclusive(station.home / _LOCK, wait=True, what="the outbox is in use"):
+            outgoing = _outgoing(
+                request, sources, to, identity, station, transport, options, on_event
+            )
         try:
             _record(outgoing, station)
             return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
