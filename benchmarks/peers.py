@@ -90,8 +90,9 @@ class Comparison:
         """Carry *what* once; raise RuntimeError when something else arrived."""
         target, logs = empty(self.root / "target"), empty(self.root / "logs")
         warm(self.warm_bytes)
+        block = bytearray(4 * MIB)
         for file in inputs.files_below(what.path):
-            file.read_bytes() if what.files > 1 else _read(file)
+            _read(file, block)
         with Carrying(logs, self.wire) as trip:
             tool.carry(trip, what.path, target)
             costs = trip.finish()
@@ -118,7 +119,7 @@ class Comparison:
             "tools": {
                 tool.name: {
                     "way": tool.way,
-                    "legs": tool.legs,
+                    "legs": tool.legs if self.near == self.far else 1,
                     "seals": tool.seals,
                     "median": medians(found[tool.name]),
                     "runs": found[tool.name],
@@ -128,8 +129,7 @@ class Comparison:
         }
 
 
-def _read(file: Path) -> None:
-    block = bytearray(4 * MIB)
+def _read(file: Path, block: bytearray) -> None:
     with file.open("rb", buffering=0) as stream:
         while stream.readinto(block):
             pass
