@@ -30,6 +30,7 @@ from blake3 import blake3
 
 from benchmarks.measure import MIB, machine
 from medshare.chunking import DEFAULT_CHUNK_SIZE, Layout
+from medshare.disk.atomic import is_temporary
 from medshare.envelope import encode_envelope
 from medshare.ids import ParcelId
 from medshare.keys.sealed import KdfCost
@@ -156,13 +157,14 @@ def make(desk: Desk, parcels: int, size: int, *, light: bool) -> float:
 def fingerprint(root: Path) -> tuple[int, int, str]:
     """Return number and octets of the files that no rotation may touch, and what they are.
 
-    What they are is a hash over names, times of change and content.
+    What they are is a hash over names, times of change and content.  What a killed run left
+    half written is no part of any parcel; it goes an hour later.
     """
     whole, count, octets = blake3(), 0, 0
     for folder, folders, names in os.walk(root):
         folders.sort()
         for name in sorted(names):
-            if name == WRAP_FILE:
+            if name == WRAP_FILE or is_temporary(name):
                 continue
             path = Path(folder) / name
             status = path.stat()
@@ -234,6 +236,7 @@ def measure_rotation(desk: Desk, arguments: argparse.Namespace) -> dict[str, Any
         "files_hashed": before[0],
         "bytes_hashed": before[1],
         "untouched": before == after,
+        "temporary_files_left": sum(is_temporary(path.name) for path in desk.root.glob("*/*")),
         "keys_left": [kek.label for kek in desk.unlocked()[1].tiers.all()],  # type: ignore[union-attr]  # made above
     }
     if not arguments.light:

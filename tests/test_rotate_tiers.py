@@ -276,3 +276,14 @@ def test_what_is_sent_meanwhile_is_under_the_new_key(case: Tiers) -> None:
     assert parcel_key(envelope, folder, without_identity_keys(case.identity())) == key
     case.rotate_tiers()
     case.require_wrapped("routine/1")
+
+
+def test_what_a_killed_run_left_half_written_goes(case: Tiers) -> None:
+    """A temporary file that nobody can be writing any more is removed; a fresh one stays."""
+    folder, _, _ = case.first()
+    old, fresh = (folder / f".medshare-{name * 16}.tmp" for name in "ab")
+    for path in (old, fresh):
+        path.write_bytes(b"half")
+    os.utime(old, (THEN, THEN))
+    case.rotate_tiers()
+    assert (old.exists(), fresh.exists()) == (False, True)

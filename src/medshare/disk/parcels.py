@@ -291,6 +291,13 @@ def _slot_check(index: int, body: bytes) -> bytes:
     return blake3(index.to_bytes(4) + body).digest(length=_CHECK_SIZE)
 
 
+def remove_stale(path: Path) -> None:
+    """Remove what interrupted writing left in the folder *path* itself; raise StorageError."""
+    absent = suppress(FileNotFoundError)
+    with storage_errors("tidy a parcel folder"), absent, opened_folder(path) as folder:
+        _remove_stale(folder)
+
+
 def _remove_stale(folder: int) -> None:
     """Delete temporary files so old that nobody can still be writing them."""
     for name in os.listdir(folder):

@@ -6,6 +6,7 @@ waits for the disk; none is counted as done before it is durable.
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from medshare.disk.atomic import storage_errors, write_file
-from medshare.errors import MedshareError, UsageError
+from medshare.disk.parcels import remove_stale
+from medshare.errors import MedshareError, StorageError, UsageError
 from medshare.ids import ParcelId
 from medshare.sealing import ParcelKey
 from medshare.sharing.wrapped import ENVELOPE_FILE, WHAT, WRAP_FILE, encode_wrap
@@ -110,6 +112,9 @@ def wrap_all(
                 done += 1
                 if not dry_run:
                     wrapping.put(folder, found)
+            if not dry_run:
+                with suppress(StorageError):  # a stray file is no reason to stop
+                    remove_stale(folder)
     on_progress(len(parcels), len(parcels))
     return done, tuple(failed)
 
