@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
-from medshare import canonical
+from medshare import canonical, signed
 from medshare.config import CONFIG_FILE, load_settings
 from medshare.disk.journal_file import JournalFile
 from medshare.errors import (
@@ -16,7 +16,8 @@ from medshare.errors import (
     UsageError,
 )
 from medshare.ids import ParcelId
-from medshare.keys.backup import parse_backup
+from medshare.keys.backup import LABEL as BACKUP
+from medshare.keys.backup import make_backup, parse_backup
 from medshare.keys.material import (
     Material,
     kinds_for,
@@ -49,7 +50,8 @@ from medshare.suites.base import SYSTEM_RANDOM
 from medshare.trust.policy import BUILT_IN, to_toml
 from medshare.vault.origin import Origin, parse_origin
 from tests.attacks.fuzz import Target
-from tests.attacks.fuzz_format import PARCEL
+from tests.attacks.fuzz_format import PARCEL, A, B
+from tests.builder import make_identity
 
 CONFIG = b"""relay = "https://relay.example"
 relay_ca = "~/ca.pem"
@@ -153,6 +155,25 @@ def _keystore_anew(body: bytes) -> object:
     return parse_sealed(canonical.encode([LABEL, VERSION, body, checksum]))
 
 
+def _backup() -> tuple[bytes, bytes]:
+    """Return a backup of keys to two custodians, and the body inside it."""
+    custodians = [B.card, make_identity("c").card]
+    data = make_backup(
+        parse_material(_material()),
+        A.card,
+        A.signers,
+        custodians,
+        threshold=2,
+        created=1,
+        random=SYSTEM_RANDOM,
+    )
+    return data, signed.parse(data, label=BACKUP, limit=len(data), what="an example").body
+
+
+def _backup_anew(body: bytes) -> object:
+    return parse_backup(signed.sign(BACKUP, body, A.signers).encode())
+
+
 def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:
     return lambda data: read(data.decode("utf-8", "replace"))
 
@@ -170,7 +191,10 @@ def targets() -> Iterator[Target]:
     yield Target("keystore", parse_sealed, (keystore,), (FormatError,))
     yield Target("keystore summed anew", _keystore_anew, (body,), (FormatError,))
     yield Target("key material", parse_material, (_material(),), (FormatError,))
-    yield Target("key backup", parse_backup, (PARCEL.seal,), (FormatError, AuthenticityError))
+    backup, inside = _backup()
+    refusals_of_backup = (FormatError, AuthenticityError)
+    yield Target("key backup", parse_backup, (backup,), refusals_of_backup)
+    yield Target("key backup signed anew", _backup_anew, (inside,), refusals_of_backup)
     wrap = encode_wrap(PARCEL.id, WrappedKey("routine-1", bytes(60)))
     yield Target("wrapped key", parse_wrap, (wrap,), (FormatError,))
     origin = Origin(PARCEL.id, PARCEL.facts.sender, 1, ParcelId(bytes(16))).encode()

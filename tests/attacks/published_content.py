@@ -8,7 +8,7 @@ OF_CONTENT: tuple[Published, ...] = (
         "croc CVE-2023-43616, CVE-2023-43619, GHSA-8c8w-f7wp-2jr2, GHSA-ppjh-xp5v-46wc",
         "a manifest names `../x`, `/etc/x`, `~/.ssh/authorized_keys`",
         named("t01_t02_t03_no_way_in_takes_a_hostile_name any_text_is_an_id_or_refused"),
-        "A name with a leading dot is allowed: it stays inside the output folder.",
+        "A name that begins with a dot is refused; `~` is a character like others, never expanded.",
     ),
     Published(
         "T02",
