@@ -5,7 +5,7 @@ of a station, which holds its keystore, and every folder that holds data (a vaul
 store, what was received) are disjoint trees; and a keystore is on a disk of this machine.
 
 Known by what is in them: a station by `keys` and `card`, a vault by its marker, the data of a
-relay by its lock.  docs/decisions/0007-key-separation.md says what this does not give.
+relay by its lock.  docs/decisions/0010-key-separation.md says what this does not give.
 """
 
 import os
