@@ -24,8 +24,8 @@ from medshare.disk.atomic import fsync_folder, make_folder, read_file, storage_e
 from medshare.errors import AuditError
 
 ARCHIVE: Final = "archive"
-MAX_SEGMENT: Final = 4 * 1024 * 1024
-"""Octets after which a segment is closed."""
+MAX_SEGMENT: Final = 1024 * 1024
+"""Octets after which a segment is closed: an entry is found by reading one of them."""
 MAX_SPAN: Final = 90 * 86400
 """Seconds after which a segment is closed."""
 MAX_BATCH: Final = 1 << 20
