@@ -98,7 +98,7 @@ class Exchange:
     def honest(self, **changes: object) -> Said:
         """Return what the honest relay says to the request, or to one with *changes*."""
         asked = replace(self.asked, **changes)  # type: ignore[arg-type]  # fields of Asked
-        behind = http.client.HTTPConnection(*self.relay.behind, timeout=PATIENCE)
+        behind = http.client.HTTPConnection(*self.relay.behind, timeout=4 * PATIENCE)
         try:
             behind.putrequest(asked.method, asked.path, skip_host=True, skip_accept_encoding=True)
             for name, value in asked.fields:

@@ -147,7 +147,9 @@ class RelayTransport:
             cached = self._states.get(parcel)
         if cached is None or cached.stored != known:
             cached = self._look(parcel, wait=0)
-        while cached.stored == known and (left := end - time.monotonic()) > 0:
+        tag = cached.tag
+        # Another tag is news even if the state reads alike: a chunk was lost and came again.
+        while (cached.stored, cached.tag) == (known, tag) and (left := end - time.monotonic()) > 0:
             time.sleep(min(left, max(left if left < 1 else 0.0, cached.rest())))
             cached = self._look(parcel, wait=min(routes.MAX_WAIT, math.floor(left)))
         return cached.stored
