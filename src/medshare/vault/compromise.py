@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from medshare.audit.entries import Act, Detail
 from medshare.errors import MedshareError, UsageError
 from medshare.ids import ParcelId
 from medshare.keys.base import KeyStore, pending_generation
@@ -186,6 +187,7 @@ class _Case:
             for label in dict.fromkeys(labels)
             if label not in revoked
         ]
+        self.station.record.note(Act.REVOKE, details={Detail.COUNT: len(entries)})
         self.keys.book.add(*entries, Entry(report.now, Happened.INCIDENT_BEGUN, self.name, note))
 
     def renew_identity(self) -> Rotation | None:

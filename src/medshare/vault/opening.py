@@ -52,8 +52,10 @@ def open_from_vault(
             vault.station.record.note(Act.OPEN, entries.parcel(parcel), tier=stored.envelope.tier)
             _fill(stored, part, meter)
         meter.tell(Phase(parcel, "placing"))
+        vault.station.record.note(Act.EXPORT, entries.parcel(parcel), tier=stored.envelope.tier)
         part.place()
         part.discard()
+    vault.station.record.anchor(identity.signers)
     files, octets = len(stored.manifest.files), stored.layout.total_size
     meter.tell(Finished(parcel, "opened", files, octets))
     return Opened(parcel, stored.sender, read_origin(stored.folder), files, octets, output)

@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
+from medshare.audit.entries import Act
 from medshare.disk.atomic import fsync_folder, storage_errors, write_file
 from medshare.disk.erase import erase_folder
 from medshare.disk.parcels import ParcelFolder
@@ -100,6 +102,8 @@ class Vault:
 
         It disappears at once under its name; what an interruption leaves, `tidy` destroys.
         """
+        if self.folder(parcel).exists():
+            self.station.record.note(Act.DELETE, entries.parcel(parcel))
         gone = self.root / f"{_GONE}{parcel.hex()}"
         with storage_errors("destroy a sealed parcel"):
             if self.folder(parcel).exists():
