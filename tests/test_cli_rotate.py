@@ -164,8 +164,22 @@ def test_a_compromised_key_is_answered_and_told(hospital: Hospital) -> None:
     assert opened.exit_code == 0, opened.stderr
     assert (out(hospital) / "study" / "two.txt").read_bytes() == b"note"
     states = {key["name"]: key["state"] for key in hospital.json("keys", "list")["keys"]}
-    assert states["identity/1"] == "current"
+    assert (states["identity/0"], states["identity/1"]) == ("revoked", "current")
     assert "routine/0" not in states
+
+
+def test_a_contact_is_told_of_the_revocation(tmp_path: Path, hospital: Hospital) -> None:
+    """Importing the new card shows which keys are not to be trusted, and since when."""
+    other = Hospital(tmp_path / "them", "them")
+    card = hospital.run("card", "export").stdout.encode()
+    other.run("card", "import", "-", "--yes", "--name", "us", stdin=card)
+    hospital.run("rotate-key", "--compromised", "identity", "--since", "2026-01-02")
+    card = hospital.run("card", "export").stdout.encode()
+    imported = other.run("card", "import", "-", stdin=card)
+    assert imported.exit_code == 0, imported.stderr
+    assert "keys of generation 0, not to be trusted since 2026-01-02" in imported.stdout
+    revoked = other.json("card", "show", "us")["revoked"]
+    assert (revoked["through"], revoked["reason"]) == (0, "compromised")
 
 
 def test_what_cannot_be_mended_ends_with_3(hospital: Hospital) -> None:

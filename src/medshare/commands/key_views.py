@@ -14,9 +14,9 @@ from medshare.commands import text
 from medshare.commands.views import GOOD, OPEN, QUIET, facts, headline, path
 from medshare.errors import IntegrityError
 from medshare.keys.backup import Backup
-from medshare.keys.base import KeyStore
+from medshare.keys.base import KeyRecord, KeyStore
 from medshare.station import Station
-from medshare.station.key_book import Happened, KeyBook
+from medshare.station.key_book import IDENTITY, Happened, KeyBook
 from medshare.station.tier_keys import number_of, tier_of
 from medshare.suites.kem import wrap
 from medshare.suites.signatures import Verifier
@@ -61,12 +61,13 @@ def listing_of(
     store: KeyStore, policy: Policy, book: KeyBook, *, current: int, now: int
 ) -> Listing:
     """Return the keys in *store*, of which those of generation *current* are on the card."""
+    revoked = _revoked(book)
     identity = [
         Key(
             name=f"identity/{one.generation}",
             purpose=str(one.purpose),
             algorithm=one.public.algorithm,
-            state="pending" if one.pending else "current" if one.generation == current else "old",
+            state=_identity_state(one, current, revoked),
             created=one.created,
             due=policy.identity_due_at(one.created) if one.generation == current else None,
             uses=None,
@@ -75,6 +76,14 @@ def listing_of(
         for one in store.records()
     ]
     return Listing(store.backend, (*identity, *_keks(store, policy, book)), now)
+
+
+def _identity_state(key: KeyRecord, current: int, revoked: frozenset[str]) -> str:
+    if f"{IDENTITY}/{key.generation}" in revoked:
+        return "revoked"
+    if key.pending:
+        return "pending"
+    return "current" if key.generation == current else "old"
 
 
 def _keks(store: KeyStore, policy: Policy, book: KeyBook) -> list[Key]:

@@ -14,6 +14,8 @@ from medshare.commands.views import BAD, GOOD, OPEN, facts, headline, path
 from medshare.ids import StationId
 from medshare.sharing.rotate import Rotation
 from medshare.station import Contact, Station
+from medshare.trust.card import Card
+from medshare.trust.revocation import Revocation
 
 Record = dict[str, Any]
 _SHOWN: Final = 20
@@ -45,8 +47,21 @@ def contact_record(contact: Contact, *, event: str | None = None) -> Record:
         "created": current.created,
         "trusted_at": contact.trusted_at,
         "distrusted_at": contact.distrusted_at or None,
+        "revoked": _revoked_record(contact.card),
     }
     return record if event is None else {"event": event, **record}
+
+
+def _revoked_record(card: Card) -> Record | None:
+    """Return what the newest revocation of a card says, or None where there is none."""
+    found = _revocation_of(card)
+    if found is None:
+        return None
+    return {"through": found.through, "since": found.since, "reason": found.reason}
+
+
+def _revocation_of(card: Card) -> Revocation | None:
+    return next((one.revoked for one in reversed(card.generations) if one.revoked), None)
 
 
 def rotation_record(rotation: Rotation, *, dry_run: bool) -> Record:
@@ -110,6 +125,7 @@ def _contact_rows(contact: Contact, vetted: str) -> list[tuple[str, str]]:
         ("fingerprint", contact.card.fingerprint),
         ("station", contact.station.hex()),
         ("keys", f"generation {current.number}, made {text.moment(current.created)}"),
+        ("revoked", _revoked_text(contact.card)),
         ("trusted", f"since {text.moment(contact.trusted_at)}"),
         (
             "not trusted",
@@ -117,6 +133,14 @@ def _contact_rows(contact: Contact, vetted: str) -> list[tuple[str, str]]:
         ),
         ("credential", vetted),
     ]
+
+
+def _revoked_text(card: Card) -> str:
+    found = _revocation_of(card)
+    if found is None:
+        return ""
+    keys = "generation 0" if found.through == 0 else f"generations 0 to {found.through}"
+    return f"keys of {keys}, not to be trusted since {text.moment(found.since)}"
 
 
 def imported(contact: Contact, change: str, vetted: str = "") -> Group:
