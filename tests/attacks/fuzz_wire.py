@@ -30,7 +30,6 @@ from tests import certifier
 from tests.attacks.fuzz import Target
 from tests.attacks.fuzz_format import PARCEL, A
 from tests.audit_case import Log
-from tests.builder import make_identity
 
 _ONLY_FORMAT = (FormatError,)
 Make = tuple[str, Callable[[bytes], object], tuple[bytes, ...], tuple[type[MedshareError], ...]]
@@ -122,7 +121,7 @@ def _bundle(data: bytes) -> object:
 
 
 def _list_anew(body: bytes) -> object:
-    signer = make_identity("list").signers[0]
+    signer = A.signers[0]
     data = signed.sign(practitioner_list.LABEL, body, [signer]).encode()
     return practitioner_list.parse_list(data, signer.public)
 
