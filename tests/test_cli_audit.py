@@ -53,6 +53,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     passphrase = root / "passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_text("a very long passphrase")
+    (root / "way").mkdir()
     (root / "study").mkdir()
     (root / "study" / f"{PATIENT}.dcm").write_bytes(b"pixels" * 1000)
     a, b = Hospital(root, "a"), Hospital(root, "b")
@@ -90,16 +91,16 @@ def test_the_record_is_shown(a: Hospital) -> None:
     """The newest entries, one a line, under local names; for programs with ids alone."""
     shown = a.run("audit", "show").stdout
     assert re.search(r"send +parcel \w{12} +this station +routine, with beta, ", shown)
-    assert "6 entries, signed up to 6" in shown
+    assert "8 entries, signed up to 8" in shown
     *entries, record = a.say("audit", "show", "--last", "2")
-    assert [(one["number"], one["act"]) for one in entries] == [(4, "send"), (5, "deliver")]
-    assert (record["entries"], record["signed"], record["shown"]) == (6, 6, 2)
+    assert [(one["number"], one["act"]) for one in entries] == [(6, "send"), (7, "deliver")]
+    assert (record["entries"], record["signed"], record["shown"]) == (8, 8, 2)
 
 
 def test_entries_are_found(a: Hospital) -> None:
     """By act, person and parcel; whoever or whatever is unknown is said to be so."""
     *found, last = a.say("audit", "search", "--act", "send", "--act", "seal")
-    assert [one["number"] for one in found] == [2, 3, 4]
+    assert [one["number"] for one in found] == [3, 4, 6]
     assert last["found"] == 3
     parcel = found[0]["object"]["id"]
     assert a.say("audit", "search", "--parcel", parcel[:8])[-1]["found"] == 4
@@ -116,8 +117,8 @@ def test_entries_are_found(a: Hospital) -> None:
 def test_a_sound_record_is_verified(a: Hospital, b: Hospital) -> None:
     """Both records are sound, and what each keeps of the other agrees."""
     ours, theirs = a.audited(), b.audited()
-    assert (ours["findings"], ours["entries"], ours["seals"]) == ([], 6, 1)
-    assert (theirs["findings"], theirs["entries"], theirs["receipts"]) == ([], 5, 1)
+    assert (ours["findings"], ours["entries"], ours["seals"]) == ([], 8, 1)
+    assert (theirs["findings"], theirs["entries"], theirs["receipts"]) == ([], 6, 1)
     copy = a.audited("--log", str(b.audit), "--card", "b.card")
     assert (copy["findings"], copy["receipts"]) == ([], 1)
     assert "none altered, removed or moved" in a.run("audit", "verify").stdout
@@ -131,10 +132,10 @@ def test_a_tampered_record_is_exit_code_3(a: Hospital) -> None:
     data = segment.read_bytes()
     segment.write_bytes(data.replace(b"routine", b"ROUTINE", 1))
     found, error = a.say("audit", "verify", exit_code=3)
-    assert [(one["fault"], one["first"]) for one in found["findings"]] == [("altered", 2)]
+    assert [(one["fault"], one["first"]) for one in found["findings"]] == [("altered", 3)]
     assert (error["code"], error["exit"]) == ("audit.altered", 3)
     done = a.run("audit", "verify", exit_code=3)
-    assert "entry 2 was altered" in done.stderr
+    assert "entry 3 was altered" in done.stderr
     a.run("audit", "show", exit_code=3)
 
 
@@ -153,17 +154,17 @@ def test_a_record_put_back_is_found_by_the_other(a: Hospital, b: Hospital) -> No
 
 def test_one_entry_is_proved_to_somebody_else(a: Hospital, b: Hospital, world: Path) -> None:
     """The file of one entry is enough for whoever has the card, and lies to nobody."""
-    a.run("audit", "prove", "3", "--output", "entry.tlog-proof")
+    a.run("audit", "prove", "4", "--output", "entry.tlog-proof")
     (proved,) = b.say("audit", "verify", "entry.tlog-proof")
-    assert (proved["entry"]["number"], proved["entry"]["act"]) == (3, "seal")
+    assert (proved["entry"]["number"], proved["entry"]["act"]) == (4, "seal")
     stranger = Hospital(world, "nobody")
     (proved,) = stranger.say("audit", "verify", "entry.tlog-proof", "--card", "a.card")
-    assert proved["size"] == 6
+    assert proved["size"] == 8
     stranger.run("audit", "verify", "entry.tlog-proof", exit_code=4)
     stranger.run("audit", "verify", "entry.tlog-proof", "--card", "b.card", exit_code=4)
     a.run("audit", "prove", "3", "--output", "entry.tlog-proof", exit_code=2)
     path = world / "entry.tlog-proof"
-    path.write_text(path.read_text().replace("index 3", "index 4"))
+    path.write_text(path.read_text().replace("index 4", "index 5"))
     b.run("audit", "verify", "entry.tlog-proof", exit_code=3)
     a.run("audit", "prove", "77", exit_code=5)
     assert "tlog-proof@v1" in a.run("audit", "prove", "0").stdout
@@ -186,7 +187,7 @@ def test_another_station_witnesses_and_finds_the_fork(
     for _ in range(2):
         forked.run("audit", "export", "--fhir", "--output", "x", "--from", "5")
         (world / "x").unlink()
-    forked.run("audit", "checkpoint", "--sign", "--since", "7", "--output", "other")
+    forked.run("audit", "checkpoint", "--sign", "--since", "10", "--output", "other")
     done = b.run("audit", "witness", "other", exit_code=3)
     assert "does not continue" in done.stderr
     last = b.say("audit", "show", "--last", "1")[0]
@@ -205,20 +206,20 @@ def test_a_checkpoint_kept_elsewhere_is_evidence(a: Hospital, b: Hospital, world
     assert b.audited("--against", str(receipt))["receipts"] == 2
     a.run("audit", "verify", "--against", str(receipt), exit_code=2)
     (point,) = b.say("audit", "verify", "kept")
-    assert point["size"] == 6
+    assert point["size"] == 8
     shutil.rmtree(a.audit)
     done = a.run("audit", "verify", "--against", "kept", exit_code=3)
-    assert "6 entries" in done.stderr
+    assert "8 entries" in done.stderr
     assert b.run("audit", "checkpoint").stdout.startswith("medshare/log/")
 
 
 def test_the_record_is_exported(a: Hospital, world: Path) -> None:
     """As FHIR and as DICOM has it, from any entry on; that it was read is recorded."""
     lines = a.run("audit", "export", "--fhir").stdout.splitlines()
-    assert [json.loads(line)["resourceType"] for line in lines] == ["AuditEvent"] * 7
+    assert [json.loads(line)["resourceType"] for line in lines] == ["AuditEvent"] * 9
     (told,) = a.say("audit", "export", "--atna", "--from", "4", "--output", "messages")
-    assert (told["entries"], told["next"]) == (4, 8)
-    assert (world / "messages").read_text().count("<AuditMessage>") == 4
+    assert (told["entries"], told["next"]) == (6, 10)
+    assert (world / "messages").read_text().count("<AuditMessage>") == 6
     assert a.say("audit", "show", "--last", "1")[0]["act"] == "use-record"
     a.run("audit", "export", "--atna", "--output", "messages", exit_code=2)
     a.run("audit", "export", exit_code=2)
@@ -233,7 +234,7 @@ def test_the_record_goes_to_a_collector(a: Hospital, world: Path) -> None:
         address = f"127.0.0.1:{collector.port}"
         (told,) = a.say("audit", "export", "--syslog", address, "--ca", str(ca))
         collector.thread.join(PATIENCE)
-        assert len(collector.messages()) == told["entries"] == 7
+        assert len(collector.messages()) == told["entries"] == 9
     trustme.CA().cert_pem.write_to_path(world / "other.pem")
     with listening(world) as (collector, _):
         address = f"127.0.0.1:{collector.port}"
@@ -295,6 +296,22 @@ def test_a_copy_takes_nothing(a: Hospital) -> None:
     before = len(a.say("audit", "show", *copy))
     a.run("audit", "export", "--fhir", *copy)
     assert len(a.say("audit", "show", *copy)) == before
+
+
+def test_who_tries_to_unlock_a_station_is_recorded(a: Hospital, world: Path) -> None:
+    """Each use of the passphrase is an entry, and so is each wrong one, with no word of it."""
+    a.run("rotate-key", "--dry-run")
+    wrong = world / "wrong"
+    wrong.touch(mode=0o600)
+    wrong.write_text("not the passphrase")
+    a.run("rotate-key", "--dry-run", "--passphrase-file", "wrong", exit_code=4)
+    first, second, _ = a.say("audit", "show", "--last", "2")
+    assert (first["act"], first["outcome"]) == ("sign-in", "done")
+    assert (second["act"], second["outcome"], second["code"]) == (
+        "sign-in",
+        "refused",
+        "key.passphrase",
+    )
 
 
 def test_a_station_that_did_nothing_yet(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """How a command comes to the secret half of the station: options, prompt, second tries."""
 
 import getpass
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Final, TypeVar
 
 import click
 
+from medshare.audit.entries import NOTHING, Act, Detail
 from medshare.config import Settings
 from medshare.errors import FormatError, PassphraseError, UsageError
 from medshare.keys.attempts import seconds_to_wait
@@ -56,20 +58,38 @@ def unlock_keystore(
 ) -> KeyStore:
     """Return the keystore of *station*; *file* is what `--passphrase-file` names.
 
-    *force_last_try* lets a token lock itself when the PIN is wrong once more.
+    *force_last_try* lets a token lock itself when the PIN is wrong once more.  Each try is
+    put into the record of the station.
     """
     if station.backend == "keyring":
-        return station.keystore_with(KeyringBackend())
+        return _recorded(station, lambda _: station.keystore_with(KeyringBackend()))(b"")
     if station.backend == "pkcs11":
         return _unlock(
             settings,
-            lambda pin: station.keystore_with(
-                TokenBackend(settings.pkcs11_module, pin, force_last_try=force_last_try)
+            _recorded(
+                station,
+                lambda pin: station.keystore_with(
+                    TokenBackend(settings.pkcs11_module, pin, force_last_try=force_last_try)
+                ),
             ),
             file,
             prompt=_PIN,
         )
-    return _unlock(settings, station.keystore, file, prompt=PROMPT)
+    return _unlock(settings, _recorded(station, station.keystore), file, prompt=PROMPT)
+
+
+def _recorded(
+    station: Station, open_with: Callable[[bytes], KeyStore]
+) -> Callable[[bytes], KeyStore]:
+    """Return *open_with*, after which the record says who tried, and whether it was right."""
+
+    def opened(secret: bytes) -> KeyStore:
+        with station.record.refusals(Act.SIGN_IN, NOTHING):
+            store = open_with(secret)
+        station.record.note(Act.SIGN_IN, details={Detail.UID: os.getuid()})
+        return store
+
+    return opened
 
 
 def unlock_file(
