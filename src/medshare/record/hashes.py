@@ -14,6 +14,7 @@ from typing import Final
 
 from medshare.audit.merkle import BLOCK_LEVEL, HASH_SIZE, block_root
 from medshare.disk.atomic import storage_errors, write_all
+from medshare.disk.syscalls import sync_data
 
 LEVELS: Final = (0, 8, 16, 24)
 _BLOCK: Final = 1 << BLOCK_LEVEL
@@ -99,7 +100,7 @@ class HashFiles:
                 if self._path(level).exists():
                     file = os.open(self._path(level), _FLAGS, 0o600)
                     try:
-                        os.fdatasync(file)
+                        sync_data(file)
                     finally:
                         os.close(file)
 

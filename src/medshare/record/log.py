@@ -22,6 +22,7 @@ from medshare.audit.checkpoint import Checkpoint, sign_checkpoint
 from medshare.audit.entries import OPERATOR, Act, Detail, Entry, Event, next_entry, parse_entry
 from medshare.audit.merkle import HASH_SIZE, leaf_hash, root_at
 from medshare.disk.atomic import storage_errors
+from medshare.disk.syscalls import sync_data
 from medshare.errors import AuditError, FormatError
 from medshare.record.checkpoints import Checkpoints
 from medshare.record.hashes import HashFiles
@@ -117,7 +118,7 @@ class AuditLog:
             try:
                 if os.pwrite(file, octets, tail.end) != len(octets):
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                os.fdatasync(file)
+                sync_data(file)
             except OSError:
                 os.ftruncate(file, tail.end)
                 raise
