@@ -180,13 +180,31 @@ def test_receiving_twice_hands_in_the_receipt_again(case: Case) -> None:
     assert case.store.got_chunks == []
 
 
-def test_another_output_while_receiving_is_refused(case: Case) -> None:
-    """A parcel that is half received into one folder is not begun in another unnoticed."""
+def test_another_output_begins_anew_there(case: Case) -> None:
+    """A disk that is full or gone is left behind by naming another folder; nothing stays there."""
     parcel = case.send().parcel
     with pytest.raises(RelayUnavailableError):
         case.receive(parcel, transport=Breaking(case.store, case.b.station.id, 2))
-    with pytest.raises(UsageError):
+    case.receive(parcel, output="elsewhere")
+    case.assert_arrived("elsewhere")
+    assert list((case.tmp / "out").iterdir()) == []
+
+
+def test_what_was_received_is_not_received_into_another_folder(case: Case) -> None:
+    """A parcel that has its final names somewhere says where, instead of a second copy."""
+    parcel = case.send().parcel
+    case.receive(parcel)
+    with pytest.raises(UsageError, match="out"):
         case.receive(parcel, output="elsewhere")
+
+
+def test_a_folder_without_any_file_is_not_sent(case: Case) -> None:
+    """Whoever picks the wrong folder is told, instead of sending nothing as a success."""
+    for path in sorted(case.study.rglob("*"), reverse=True):
+        path.rmdir() if path.is_dir() else path.unlink()
+    with pytest.raises(UsageError):
+        case.send()
+    assert not case.store.parcels
 
 
 def test_an_existing_different_file_is_never_overwritten(case: Case) -> None:

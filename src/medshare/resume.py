@@ -48,7 +48,10 @@ class Begun:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The first record of a receive: where to, which envelope, and the boot it was made in."""
+    """The first record of a receive: where to, which envelope, and the boot it was made in.
+
+    Another one, later in the journal, begins anew in another place.
+    """
 
     output: str
     envelope: Digest
@@ -234,7 +237,8 @@ def replay(records: Iterable[bytes], *, boot: str | None = None) -> History:
         record = parse_record(data)
         match record:
             case Begun() | Accepted():
-                history.first = record
+                history = History(first=record, recorded=history.recorded)
+                unsynced = []
                 written_in = record.boot if isinstance(record, Accepted) else ""
             case ChunkDone():
                 history.chunks[record.index] = record

@@ -343,6 +343,15 @@ def discard_remains(output: Path, parcel: ParcelId) -> None:
             part.discard()
 
 
+def abandon(output: Path, parcel: ParcelId, manifest: Manifest) -> None:
+    """Remove the part folder of a parcel that will not be received into *output* after all."""
+    there = output / part_name(parcel)
+    if there.is_dir() and not there.is_symlink():
+        with PartFolder(output, parcel) as part:
+            part.prepare(manifest)
+            part.discard()
+
+
 def _stamp(parcel: ParcelId, tree: Tree) -> bytes:
     """Return what tells the files of this parcel from those of any other."""
     hasher = blake3(parcel)

@@ -28,7 +28,7 @@ from medshare.packing import ChunkOpener, ChunkUnpacker
 from medshare.resume import ChunkDone, ChunkLost, Synced
 from medshare.sharing.events import Waiting
 from medshare.sharing.hashing import FileHashing
-from medshare.sharing.incoming import Incoming
+from medshare.sharing.incoming import MENDS, Incoming
 from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.transfer import DamageReport, Patience, WorkList
 from medshare.transport.base import Stored, Transport
@@ -175,7 +175,7 @@ class Fetching:
         return kind(
             f"no intact copy of {len(missing)} of {self._work.total} chunks is to be had; "
             f"they hold {self.names(missing)}",
-            hint="let the sender run the same send again, which mends it; then run this again",
+            hint=MENDS,
         )
 
     def _is_sealed(self) -> bool:

@@ -11,15 +11,26 @@ Nothing of a parcel is believed before these checks, in this order:
    allowed.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from medshare.chunking import Layout
 from medshare.disk.atomic import read_file, write_file
 from medshare.disk.boot import boot_id
+from medshare.disk.incoming import abandon
 from medshare.disk.journal_file import JournalFile
 from medshare.envelope import MAX_ENVELOPE_SIZE, MAX_SEALED_MANIFEST, Envelope, parse_envelope
-from medshare.errors import IntegrityError, RevokedError, UntrustedSignerError, UsageError
+from medshare.errors import (
+    IncompleteError,
+    IntegrityError,
+    NotFoundError,
+    RevokedError,
+    StorageError,
+    UntrustedSignerError,
+    UsageError,
+)
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.resume import Accepted, History, Record, replay
@@ -29,6 +40,8 @@ from medshare.sharing.receipts import OUTPUT_FILE
 from medshare.sharing.wrapped import keep_key, parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
+
+MENDS: Final = "let the sender run the same send again, which mends it; then run this again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +145,18 @@ def open_parcel(
     key = parcel_key(envelope, folder, identity)
     manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)
     if manifest_octets is None:
-        manifest_octets = transport.get_manifest(parcel, size=envelope.manifest_size)
+        manifest_octets = _manifest(parcel, envelope, transport)
     manifest = open_manifest(manifest_octets, key, envelope)
     return OpenedEnvelope(envelope, envelope_octets, manifest, manifest_octets, sender, key)
+
+
+def _manifest(parcel: ParcelId, envelope: Envelope, transport: Transport) -> bytes:
+    try:
+        return transport.get_manifest(parcel, size=envelope.manifest_size)
+    except NotFoundError as error:
+        raise IncompleteError(
+            "the far side has no intact list of this parcel's files", hint=MENDS
+        ) from error
 
 
 def _kept(path: Path, limit: int) -> bytes | None:
@@ -146,7 +168,8 @@ def accept(
 ) -> Incoming:
     """Begin to receive into *output*, or go on with it; the inbox remembers which.
 
-    Raises UsageError when this parcel is already being received into another folder, and
+    Another folder than in an earlier run begins anew, for a disk that is full or gone may be
+    why.  Raises UsageError when the parcel has its final names in an earlier one, and
     StorageError when another process is receiving it right now.
     """
     folder = station.inbox(opened.envelope.parcel)
@@ -159,8 +182,12 @@ def accept(
         history = replay(journal.records(), boot=boot_id())
         first = history.first
         if isinstance(first, Accepted):
-            _require_same(first, opened, output)
-        else:
+            _require_same_envelope(first, opened)
+            if _moves(history, first, output):
+                with suppress(StorageError):
+                    abandon(Path(first.output), opened.envelope.parcel, opened.manifest)
+                history = History(recorded=history.recorded)
+        if history.first is None:
             write_file(folder / "envelope", opened.envelope_octets)
             write_file(folder / "manifest", opened.manifest_octets)
             write_file(folder / OUTPUT_FILE, str(output).encode())
@@ -174,11 +201,21 @@ def accept(
     return Incoming(opened, folder, output, layout, journal, history)
 
 
-def _require_same(first: Accepted, opened: OpenedEnvelope, output: Path) -> None:
+def _require_same_envelope(first: Accepted, opened: OpenedEnvelope) -> None:
     if first.envelope != opened.envelope.digest:
         raise IntegrityError("the inbox holds another envelope for this parcel")
-    if first.output != str(output):
+
+
+def _moves(history: History, first: Accepted, output: Path) -> bool:
+    """Tell whether to begin anew in *output*, which is not the folder of an earlier run.
+
+    Raises UsageError when files have their final names in the earlier one already.
+    """
+    if first.output == str(output):
+        return False
+    if "placed" in history.milestones:
         raise UsageError(
-            f"this parcel is already being received into {first.output}",
-            hint="use the same --output again",
+            f"this parcel was received into {first.output} already",
+            hint="copy it from there, or use the same --output again",
         )
+    return True

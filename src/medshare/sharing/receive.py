@@ -7,7 +7,7 @@ from medshare.audit import entries
 from medshare.audit.entries import Act, Detail, Event
 from medshare.disk.separation import require_apart
 from medshare.envelope import Envelope, parse_envelope
-from medshare.errors import MedshareError, TransferError
+from medshare.errors import MedshareError, RelayUnavailableError
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
 from medshare.sharing.events import OnEvent, ignore
@@ -65,7 +65,7 @@ def _listing(
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
         manifest = opened.manifest
-    except TransferError:
+    except RelayUnavailableError:
         raise
     except MedshareError as error:
         fault = error

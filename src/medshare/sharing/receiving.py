@@ -25,7 +25,7 @@ from medshare.sharing.delivery import Delivery
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned
 from medshare.sharing.fetching import NEWS_SECONDS, Fetching
 from medshare.sharing.hashing import FileHashing
-from medshare.sharing.incoming import Incoming
+from medshare.sharing.incoming import MENDS, Incoming
 from medshare.sharing.workers import Crew, Meter
 from medshare.station import Contact, Identity, Station
 from medshare.transfer import Patience
@@ -222,8 +222,8 @@ class Receiving:
             except NotFoundError:
                 if time.monotonic() - self._meter.last_moved > self._options.wait:
                     raise IncompleteError(
-                        "the sender has not sealed this parcel",
-                        hint="run the same command again later; what is here is kept",
+                        "there is no intact seal of this parcel: it is unfinished, or damaged",
+                        hint=f"{MENDS}; what is here is kept",
                     ) from None
             ask = partial(self._transport.stored, self._in.parcel)
             stored = self._line.retrying("asking", ask)

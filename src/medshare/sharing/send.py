@@ -12,7 +12,6 @@ from medshare.authority.held import require_licensed
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
-from medshare.keys.lock import exclusive
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.governed import governed
@@ -79,16 +78,8 @@ def _send(
     request = request_of(paths, stations, transport.route, options=options, station=station)
     restarts = 0
     while True:
-        sources = scan(
-            paths, follow_symlinks=options.follow_symlinks, skip_hidden=options.skip_hidden
-        )
-        if sources.skipped:
-            on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
-        # Two commands at once: the first begins the parcel, the second finds it in use.
-        with exclusive(station.home / _LOCK, wait=True, what="the outbox is in use"):
-            outgoing = _outgoing(
-                request, sources, to, identity, station, transport, options, on_event
-            )
+        sources = _sources(paths, options, on_event)
+        outgoing = _outgoing(request, sources, to, identity, station, transport, options, on_event)
         try:
             _record(outgoing, station)
             return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
@@ -109,6 +100,16 @@ def _require_recipients(to: Sequence[Contact]) -> None:
         raise UsageError("name at least one recipient", hint="medshare send PATH --to NAME")
     for one in to:
         one.require_trusted()
+
+
+def _sources(paths: Sequence[Path], options: SendOptions, on_event: OnEvent) -> Sources:
+    """Return the files to send; say what was left out; raise UsageError when there are none."""
+    sources = scan(paths, follow_symlinks=options.follow_symlinks, skip_hidden=options.skip_hidden)
+    if sources.skipped:
+        on_event(Notice("send.left-out", f"left out: {', '.join(sources.skipped)}"))
+    if not len(sources):
+        raise UsageError("there is no file to send", hint="name a file, or a folder that has some")
+    return sources
 
 
 def _outgoing(

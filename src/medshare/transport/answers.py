@@ -108,7 +108,7 @@ def _network_error(error: Exception) -> MedshareError:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return TransferError(
             str(error),
-            hint="if the relay's authority is not one of the system's, name it with --relay-ca",
+            hint="if the system does not know the relay's authority, set MEDSHARE_RELAY_CA",
             code="transfer.certificate",
         )
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
