@@ -1,5 +1,6 @@
 """relay.recording: what a relay records, that it comes first, and that no flood fills the disk."""
 
+import shutil
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from medshare.suites.signatures import Verifier
 from medshare.wire import problems, routes
 from medshare.wire.routes import Target
 from tests.builder import Identity, make_identity
+from tests.fault import Killed, killed_at
 from tests.relay_case import NOW, Case, Request, open_case, rotated, signed
 from tests.suites.transport_suite import ALICE, BOB, CAROL, study
 from tests.test_relay_access import RECEIPT, dated, upload
@@ -288,3 +290,51 @@ def test_a_damaged_log_key_is_said(tmp_path: Path, change: dict[str, Any]) -> No
     path.write_bytes(canonical.encode(value | change))
     with pytest.raises(StorageError, match="damaged"):
         log_key(tmp_path, now=5)
+
+
+# --- crashes -------------------------------------------------------------------------------------
+
+LIFE: tuple[Callable[[], Request], ...] = (
+    lambda: signed(ALICE, Target(routes.PUT_ENVELOPE, PARCEL.id), PARCEL.envelope),
+    lambda: signed(STRANGER, Target(routes.INBOX), query="after=0"),
+    lambda: signed(ALICE, Target(routes.REMOVE, PARCEL.id)),
+)
+
+
+def crashed(data: Path, at: int, into: Path) -> tuple[bool, list[bytes]]:
+    """Live until change *at* of the disk; leave in *into* what a crash would leave.
+
+    Return whether it came to that, and the entries that were there before.
+    """
+    with open_case(data) as case:
+        reader = RecordReader(data / "audit")
+        claimed = [one for _, batch in reader.batches() for one in batch]
+        killed = False
+        with killed_at(at, more=("pwrite", "fdatasync", "ftruncate")):
+            try:
+                for request in LIFE:
+                    case.ask(request())
+            except Killed:
+                killed = True
+        shutil.copytree(data, into)
+    return killed, claimed
+
+
+@pytest.mark.slow
+def test_a_relay_that_is_killed_goes_on_with_its_record(tmp_path: Path) -> None:
+    """Killed at each change of the disk in turn, nothing that was recorded is lost or in doubt."""
+    at, killed = 1, True
+    while killed:
+        place = tmp_path / str(at)
+        killed, claimed = crashed(place / "before", at, place / "after")
+        with open_case(place / "after"):
+            pass
+        reader = RecordReader(place / "after" / "audit")
+        key = log_key(place / "after", now=0)
+        audit = reader.audit(key.keys)
+        assert (audit.findings, audit.report.unsigned) == ((), 0)
+        entries = [one for _, batch in reader.batches() for one in batch]
+        assert entries[: len(claimed)] == claimed
+        shutil.rmtree(place)
+        at += 1
+    assert at > 10
