@@ -105,7 +105,9 @@ def test_a_study_travels(a: Hospital, b: Hospital, tmp_path: Path) -> None:
     first = a.run(*send)
     assert first.exit_code == 0
     assert first.stdout.startswith("● sealed, not yet received by hospital-b: 3 files (56.8 KiB)")
-    assert first.stderr.startswith("medshare: sending 3 files, 56.8 KiB to hospital-b (folder usb)")
+    assert first.stderr.startswith(
+        f"medshare: sending 3 files, 56.8 KiB to hospital-b (folder {a.desk / 'usb'})"
+    )
     parcel = next(line.split()[1] for line in first.stdout.splitlines() if "parcel" in line)
 
     listed = b.run("receive", "--list", "--folder", "usb")
@@ -177,6 +179,13 @@ def test_waiting_in_vain_is_not_success(a: Hospital) -> None:
     assert done.exit_code == 5
     assert "sealed, but not yet received by hospital-b" in done.stderr
     assert "run the same command again" in done.stderr
+
+
+def test_a_folder_is_the_same_however_it_is_named(a: Hospital) -> None:
+    """A relative path, an absolute one: the same command goes on with the same parcel."""
+    first = a.json("send", "study", "--to", "hospital-b", "--folder", "usb")[-1]
+    again = a.json("send", "study", "--to", "hospital-b", "--folder", str(a.desk / "usb"))[-1]
+    assert (again["parcel"], again["moved_chunks"]) == (first["parcel"], 0)
 
 
 def test_a_parcel_with_a_date_is_resumed(a: Hospital, tmp_path: Path) -> None:

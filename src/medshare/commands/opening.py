@@ -141,7 +141,7 @@ def _connect(route: str | Path, settings: "Settings", identity: "Identity") -> "
     if isinstance(route, Path):
         from medshare.transport.folder import FolderTransport
 
-        return FolderTransport(route, identity.station)
+        return FolderTransport(route.resolve(), identity.station)
     from medshare.transport.relay import RelayTransport
 
     return RelayTransport(route, identity, ca_file=settings.relay_ca)
