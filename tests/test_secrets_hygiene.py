@@ -129,6 +129,7 @@ def prepare(root: Path) -> None:
     passphrase = root / "passphrase"
     passphrase.touch(mode=0o600)
     passphrase.write_text(PASSPHRASE)
+    (root / "note").write_text(NOTE + "\n")
 
 
 def introduce(run: Run) -> None:
@@ -143,11 +144,12 @@ def introduce(run: Run) -> None:
 
 def travel(run: Run, *more: str) -> None:
     """Let a study travel, be checked and acknowledged."""
-    run.command("a", "send", FOLDER, "--to", B, "--note", NOTE, "--new", *more)
+    note = ("--note-file", "../note")
+    run.command("a", "send", FOLDER, "--to", B, *note, "--new", *more)
     run.command("b", "receive", "--list", *more)
     run.command("b", "receive", "--output", "inbox", *more)
     run.command("b", "verify", "inbox", *more)
-    run.command("a", "send", FOLDER, "--to", B, "--note", NOTE, "--wait", "30", *more)
+    run.command("a", "send", FOLDER, "--to", B, *note, "--wait", "30", *more)
     run.command("a", "receipt", *more)
 
 
@@ -229,10 +231,10 @@ def test_the_relay_says_and_keeps_no_name(run: Run) -> None:
 
 
 def test_the_system_shows_no_secret_of_a_process(run: Run) -> None:
-    """T21: command lines and environments hold no passphrase; those of the relay, no name."""
+    """T21: command lines and environments hold no passphrase, no note; the relay's, no name."""
     seen = b"\n".join(run.processes)
     assert seen.count(b"\x00medshare\x00") == len(run.said)
-    assert found(seen, *NEVER) == []
+    assert found(seen, *NEVER, NOTE, FILE) == []
     assert b"serve" in run.relay_process
     assert found(run.relay_process, *NAMES, *NEVER, NOTE) == []
 

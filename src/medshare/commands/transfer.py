@@ -134,6 +134,12 @@ class Waitable(click.Command):
 )
 @click.option("--note", default="", metavar="TEXT", help="A few words, sealed with the files.")
 @click.option(
+    "--note-file",
+    type=click.Path(path_type=Path, allow_dash=True),
+    metavar="FILE",
+    help="The same from FILE (- is stdin): a command line is seen by all users of a machine.",
+)
+@click.option(
     "--delete-after",
     "keep_for",
     type=Span(),
@@ -209,9 +215,17 @@ def _require_receipts(missing: Sequence[str]) -> None:
 
 
 def _send_options(
-    *, effort: str, keep_for: int | None, suite: str, require: str | None, **others: Any
+    *,
+    effort: str,
+    keep_for: int | None,
+    suite: str,
+    require: str | None,
+    note: str,
+    note_file: Path | None,
+    **others: Any,
 ) -> "SendOptions":
     from medshare.codecs import Effort
+    from medshare.commands.note import note_of
     from medshare.sharing.send import SendOptions
     from medshare.trust.suite_choice import ALL_SUITES
 
@@ -222,6 +236,7 @@ def _send_options(
         suites=suites or ALL_SUITES,
         mixed=mixed,
         licensed=require == "licensed",
+        note=note_of(note, note_file),
         **others,
     )
 
