@@ -220,6 +220,7 @@ def test_what_is_received_can_be_kept(tmp_path: Path, hospital: Hospital) -> Non
         card = theirs.run("card", "export").stdout
         assert ours.run("card", "import", "-", "--yes", stdin=card.encode()).exit_code == 0, name
     usb = str(tmp_path / "usb")
+    Path(usb).mkdir()
     sent = other.run("send", str(other.study), "--to", "us", "--folder", usb)
     assert sent.exit_code == 0, sent.stderr
     received = hospital.run("receive", "--keep", "--folder", usb, "--output", str(out(hospital)))

@@ -202,6 +202,21 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o077 == 0
 
 
+def test_a_history_that_grows_is_read_on(tmp_path: Path) -> None:
+    """One reader sees what others add, and a history that was put in the place of the first."""
+    reader, writer = KeyBook(tmp_path), KeyBook(tmp_path)
+    assert reader.entries() == ()
+    entries = tuple(Entry(number, "made", f"a/{number}") for number in range(4))
+    for count, entry in enumerate(entries, 1):
+        writer.add(entry)
+        assert reader.entries() == entries[:count]
+    (tmp_path / "archive").write_bytes((tmp_path / HISTORY_FILE).read_bytes()[:10])
+    (tmp_path / "archive").replace(tmp_path / HISTORY_FILE)
+    assert reader.entries() == ()
+    writer.add(entries[1])
+    assert reader.entries() == writer.entries() == (entries[1],)
+
+
 def test_a_history_of_any_size_is_bounded(tmp_path: Path) -> None:
     """A huge file is refused unread, with a way out."""
     with (tmp_path / HISTORY_FILE).open("wb") as file:

@@ -16,6 +16,7 @@ from medshare.errors import IntegrityError
 from medshare.keys.backup import Backup
 from medshare.keys.base import KeyRecord, KeyStore
 from medshare.station import Station
+from medshare.station.due import Due, due_keys, keks_of_store
 from medshare.station.key_book import IDENTITY, Happened, KeyBook
 from medshare.station.tier_keys import number_of, tier_of
 from medshare.suites.kem import wrap
@@ -49,19 +50,15 @@ class Listing:
 
     backend: str
     keys: tuple[Key, ...]
+    due: tuple[Due, ...]
+    """What should have been replaced by now, and why."""
     now: int
 
-    @property
-    def overdue(self) -> tuple[Key, ...]:
-        """The keys in use that should have been replaced by now."""
-        return tuple(one for one in self.keys if one.due is not None and one.due <= self.now)
 
-
-def listing_of(
-    store: KeyStore, policy: Policy, book: KeyBook, *, current: int, now: int
-) -> Listing:
-    """Return the keys in *store*, of which those of generation *current* are on the card."""
-    revoked = _revoked(book)
+def listing_of(station: Station, store: KeyStore, *, now: int) -> Listing:
+    """Return the keys in *store*, which is that of *station*."""
+    policy, book = station.policy, KeyBook(station.home)
+    revoked, current = _revoked(book), station.card.current.number
     identity = [
         Key(
             name=f"identity/{one.generation}",
@@ -75,7 +72,8 @@ def listing_of(
         )
         for one in store.records()
     ]
-    return Listing(store.backend, (*identity, *_keks(store, policy, book)), now)
+    due = due_keys(station, keks_of_store(store), now=now)
+    return Listing(store.backend, (*identity, *_keks(store, policy, book)), due, now)
 
 
 def _identity_state(key: KeyRecord, current: int, revoked: frozenset[str]) -> str:
@@ -111,7 +109,7 @@ def listing_record(listing: Listing) -> Record:
     return {
         "event": "keys",
         "backend": listing.backend,
-        "due": [one.name for one in listing.overdue],
+        "due": [one.label for one in listing.due],
         "keys": [
             {
                 "name": one.name,
@@ -145,8 +143,9 @@ def listing(found: Listing) -> Group:
         )
     where = {"file": "an encrypted file", "keyring": "an encrypted file, its key in the keyring"}
     line = headline("●", GOOD, f"keys in {where.get(found.backend, 'a hardware token')}")
-    late = sorted({one.name for one in found.overdue})
-    rows = [("due", f"{', '.join(late)}: medshare rotate-key")] if late else []
+    rows = [("due", f"{one.label}: {one.reason}") for one in found.due]
+    if rows:
+        rows.append(("next", "medshare rotate-key --due"))
     tokens = [
         Text(f"  {one.name} {one.purpose}: {one.uri}", QUIET) for one in found.keys if one.uri
     ]

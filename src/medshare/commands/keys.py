@@ -37,18 +37,10 @@ keys.add_command(restore)
 def list_(passphrase_file: Path | None, mode: Mode) -> None:
     """List the keys of this station: their age, where they live, and when they are due."""
     from medshare.commands import key_views
-    from medshare.station.key_book import KeyBook
-    from medshare.station.policy_file import policy_of
 
     settings, station = open_station()
     store = unlock_keystore(station, settings, file=passphrase_file)
-    listing = key_views.listing_of(
-        store,
-        policy_of(station.home),
-        KeyBook(station.home),
-        current=station.card.current.number,
-        now=int(time.time()),
-    )
+    listing = key_views.listing_of(station, store, now=int(time.time()))
     with choose(mode) as out:
         out.result(key_views.listing_record(listing), lambda: key_views.listing(listing))
 

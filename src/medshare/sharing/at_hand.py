@@ -108,13 +108,13 @@ def wrap_all(
             except MedshareError as error:
                 failed.append(Failed(folder, error))
                 continue
+            if not dry_run:
+                with suppress(StorageError):  # a stray file is no reason to stop
+                    remove_stale(folder)
             if found is not None:
                 done += 1
                 if not dry_run:
                     wrapping.put(folder, found)
-            if not dry_run:
-                with suppress(StorageError):  # a stray file is no reason to stop
-                    remove_stale(folder)
     on_progress(len(parcels), len(parcels))
     return done, tuple(failed)
 

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Final
 
 from medshare import canonical
-from medshare.disk.atomic import read_file, storage_errors, write_all, write_file
-from medshare.errors import FormatError, LimitError, StorageError
+from medshare.disk.atomic import READ_FLAGS, read_file, storage_errors, write_all, write_file
+from medshare.errors import FormatError, StorageError
 from medshare.keys.kek import MAX_KEKS, MAX_LABEL
 from medshare.keys.lock import exclusive
 
@@ -75,22 +75,44 @@ class KeyBook:
 
     def __init__(self, home: Path) -> None:
         self._home = home
+        self._inode, self._offset = 0, 0
+        self._entries: list[Entry] = []
 
     def exclusive(self) -> AbstractContextManager[None]:
         """Hold other processes off while keys are made or counted; not to be nested."""
         return exclusive(self._home / LOCK_FILE, wait=True, what="the keys are in use")
 
     def entries(self) -> tuple[Entry, ...]:
-        """Return the history, oldest first, without the lines that cannot be read."""
+        """Return the history, oldest first, without the lines that cannot be read.
+
+        What was read before is not read again while the file only grows.
+        """
         path = self._home / HISTORY_FILE
-        if not path.exists():
-            return ()
-        try:
-            octets = read_file(path, limit=MAX_HISTORY, what="the history of the keys")
-        except LimitError as error:
-            raise StorageError(error.message, hint=f"move {path} to an archive") from error
-        parsed = (parse_entry(line) for line in octets.split(b"\n"))
-        return tuple(entry for entry in parsed if entry is not None)
+        with storage_errors("read the history of the keys"):
+            try:
+                file = os.open(path, READ_FLAGS | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                return ()
+            try:
+                self._catch_up(file, path)
+            finally:
+                os.close(file)
+        return tuple(self._entries)
+
+    def _catch_up(self, file: int, path: Path) -> None:
+        status = os.fstat(file)
+        if status.st_size > MAX_HISTORY:
+            raise StorageError(
+                f"the history of the keys is larger than {MAX_HISTORY} bytes",
+                hint=f"move {path} to an archive",
+            )
+        if status.st_ino != self._inode or status.st_size < self._offset:
+            self._inode, self._offset, self._entries = status.st_ino, 0, []
+        octets = os.pread(file, status.st_size - self._offset, self._offset)
+        whole = octets[: octets.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        parsed = (parse_entry(line) for line in whole.split(b"\n"))
+        self._entries += [entry for entry in parsed if entry is not None]
 
     def add(self, *entries: Entry) -> None:
         """Append *entries* durably."""
