@@ -236,6 +236,8 @@ def test_what_is_received_can_be_kept(tmp_path: Path, hospital: Hospital) -> Non
     assert "is not trusted here any more" in distrusted.stdout
     refused = hospital.run("vault", "open", entry["parcel"], "--output", str(again / "x"))
     assert refused.exit_code == 4
+    checked = hospital.run("verify", f"{usb}/{entry['parcel']}")
+    assert "not trusted here any more" in checked.stdout
     assert hospital.run("send", str(hospital.study), "--to", "them", "--folder", usb).exit_code == 4
     assert hospital.run("card", "trust", "them").exit_code == 0
     assert hospital.run("send", str(hospital.study), "--to", "them", "--folder", usb).exit_code == 0

@@ -14,6 +14,7 @@ from medshare.commands.text import visible
 from medshare.errors import (
     IntegrityError,
     MedshareError,
+    RevokedError,
     UntrustedSignerError,
     UsageError,
 )
@@ -105,6 +106,8 @@ def _sender(folder: Path) -> tuple[str | None, str]:
         if station is not None:
             name = sender_of(envelope, station).name
             return name, visible(name)
+    except RevokedError as error:
+        return None, f"station {envelope.sender.hex()}: {visible(error.message)}"
     except UntrustedSignerError:
         pass
     return None, f"station {envelope.sender.hex()}, for which nobody here vouches"
