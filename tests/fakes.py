@@ -39,6 +39,7 @@ class MemoryTransport:
     """One station's view of a `MemoryStore`."""
 
     route = "memory"
+    traffic: int | None = None
 
     def __init__(self, store: MemoryStore, station: StationId) -> None:
         self.store = store

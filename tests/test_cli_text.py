@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medshare.commands import text
-from medshare.commands.options import Size, Span
+from medshare.commands.options import Rate, Size, Span
 
 DECEITFUL = [
     "\x1b[31mred",
@@ -149,3 +149,40 @@ def test_another_span_is_refused(written: str) -> None:
     """What is not a positive time is a usage error."""
     with pytest.raises(click.BadParameter):
         Span().convert(written, None, None)
+
+
+@pytest.mark.parametrize(
+    ("written", "rates"),
+    [
+        ("20M", {0: 20 << 20, 720: 20 << 20}),
+        ("off", {0: None, 720: None}),
+        ("08:00,20M;18:00,off", {0: None, 479: None, 480: 20 << 20, 1079: 20 << 20, 1080: None}),
+        ("18:00,off; 08:00,500K", {479: None, 480: 500 << 10}),
+        ("12:30,1M", {0: 1 << 20, 749: 1 << 20, 750: 1 << 20}),
+    ],
+)
+def test_rates_by_the_time_of_day(written: str, rates: dict[int, int | None]) -> None:
+    """A rate holds all day, or from its time until the next one, be that tomorrow."""
+    table = Rate().convert(written, None, None)
+    assert {minute: table.rate(minute) for minute in rates} == rates
+    assert Rate().convert(table, None, None) is table
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "fast",
+        "0",
+        "24:00,1M",
+        "8:00,1M",
+        "08:00,1M;08:00,2M",
+        "08:00,1M;2M",
+        "08:00,",
+        "1M\n2M",
+    ],
+)
+def test_rates_that_make_no_sense_are_refused(written: str) -> None:
+    """What is neither a rate nor a list of times with rates is a mistake, and said to be one."""
+    with pytest.raises(click.BadParameter, match=r"rate"):
+        Rate().convert(written, None, None)

@@ -114,13 +114,13 @@ def test_damage_escalates_and_an_intact_arrival_forgives() -> None:
     assert report.damaged(7) == 1
 
 
-def _run(growth: Growth, rate_of: dict[int, float], seconds: int, cpu: float = 0.1) -> list[int]:
+def _run(
+    growth: Growth, rate_of: dict[int, float], seconds: int, cpu: float = 0.1, since: int = 0
+) -> list[int]:
     """Feed *growth* with the octets that a line moves with so many workers; return the sizes."""
-    octets, sizes = 0.0, []
-    for second in range(seconds):
-        sizes.append(
-            growth.next(octets=int(octets), chunks=second * 100, cpu_share=cpu, now=float(second))
-        )
+    octets, sizes = since * 200.0, []
+    for second in range(since, since + seconds):
+        sizes.append(growth.next(octets=int(octets), cpu_share=cpu, now=float(second)))
         octets += min(rate_of.get(sizes[-1], 0.0) or 10.0 * sizes[-1], 200.0)
     return sizes
 
@@ -135,7 +135,15 @@ def test_workers_grow_while_that_moves_more() -> None:
 def test_workers_stay_where_more_does_not_help() -> None:
     """On a line that is full already, one step is tried and no more for a while."""
     flat = dict.fromkeys(range(1, 33), 50.0)
-    assert max(_run(Growth(4, 32), flat, 12)) == 6
+    assert max(_run(Growth(4, 32), flat, 12)) == 8
+
+
+def test_workers_grow_when_the_line_gets_worse() -> None:
+    """A full line needs no more of them, for however long; one that begins to lose does."""
+    growth = Growth(4, 32)
+    assert max(_run(growth, dict.fromkeys(range(1, 33), 200.0), 200)) == 8
+    worse = _run(growth, {}, 60, since=200)
+    assert (worse[0], worse[-1]) == (8, 32)
 
 
 def test_workers_do_not_grow_while_the_cores_are_busy() -> None:

@@ -105,67 +105,58 @@ class Patience:
         return since_success >= limit
 
 
-class Throttle:
-    """How long to wait so that no more than *rate* octets a second go out, whoever sends.
-
-    Short of *rate* nothing is saved up: after a pause there is no burst.
-    """
-
-    def __init__(self, rate: int | None) -> None:
-        self._rate = rate
-        self._free_at = 0.0
-
-    def delay(self, octets: int, *, now: float) -> float:
-        """Count *octets* as sent and return the seconds to wait before sending them."""
-        if self._rate is None:
-            return 0.0
-        start = max(self._free_at, now)
-        self._free_at = start + octets / self._rate
-        return start - now
-
-
 class Growth:
     """How many chunks to move at once: more, as long as more helps and cores are idle.
 
     A long or lossy line is filled by several connections; on a fast one the cores are the
-    limit, and more connections would only take memory.
+    limit, and more connections would only take memory.  The number doubles while that
+    moves more, and when the line has become much slower than it was.
     """
 
-    INTERVAL = 1.0
+    SETTLE = 0.75
+    """Seconds until new connections are at work."""
+    MEASURE = 1.5
+    """Seconds over which the rate is taken."""
     GAIN = 1.1
+    DROP = 0.6
     BUSY = 0.7
-    PROBE_AGAIN = 15.0
+    REST = 15.0
+    """Seconds after a step that did not help until the next look."""
 
     def __init__(self, start: int, most: int) -> None:
         self.workers = start
         self._most = max(start, most)
-        self._last: tuple[float, int, int] | None = None
-        self._best = 0.0
-        self._settled_at: float | None = None
+        self._since: tuple[float, int] | None = None
+        self._ready_at: float | None = None
+        self._before: float | None = None
 
-    def next(self, *, octets: int, chunks: int, cpu_share: float, now: float) -> int:
-        """Return how many to run, given totals so far and the share of the cores in use.
+    def next(self, *, octets: int, cpu_share: float, now: float) -> int:
+        """Return how many to run, given the share of the cores in use.
 
-        *octets* and *chunks* count what has moved since the start; *now* is in seconds.
+        *octets* counts what has crossed the line since the start; *now* is in seconds.
         """
-        if self._last is None:
-            self._last = (now, octets, chunks)
+        if self._ready_at is None:
+            self._ready_at = now + self.SETTLE
+        if self.workers >= self._most or now < self._ready_at:
             return self.workers
-        then, octets_then, chunks_then = self._last
-        if now - then < self.INTERVAL or chunks - chunks_then < self.workers:
-            return self.workers
-        rate = (octets - octets_then) / (now - then)
-        self._last = (now, octets, chunks)
-        if cpu_share >= self.BUSY:
-            return self.workers
-        if self._settled_at is not None and now - self._settled_at < self.PROBE_AGAIN:
-            return self.workers
-        if rate >= self.GAIN * self._best or self._settled_at is not None:
-            self._best, self._settled_at = rate, None
-            self.workers = min(self._most, self.workers + max(2, self.workers // 2))
-        else:
-            self._settled_at = now
+        if self._since is None:
+            self._since = (now, octets)
+        then, octets_then = self._since
+        if now - then >= self.MEASURE:
+            self._judge((octets - octets_then) / (now - then), cpu_share, now)
         return self.workers
+
+    def _judge(self, rate: float, cpu_share: float, now: float) -> None:
+        """Add workers, or rest, now that so many move *rate* octets a second."""
+        self._since = None
+        if cpu_share >= self.BUSY:
+            return
+        before = self._before
+        if before is None or not self.DROP * before <= rate < self.GAIN * before:
+            self._before, self._ready_at = rate, now + self.SETTLE
+            self.workers = min(self._most, 2 * self.workers)
+        else:
+            self._ready_at = now + self.REST
 
 
 class DamageReport:

@@ -3,15 +3,19 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from medshare.suites import SUITE_NAMES
 
+if TYPE_CHECKING:
+    from medshare.pace import Timetable
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGTkmgt]?)(?:i?[Bb])?(?:/s)?")
+_FROM: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]),(.*)", re.DOTALL)
 _SPAN: Final = re.compile(r"([0-9]{1,10})([smhdwy])")
 _SECONDS: Final = {
     "s": 1,
@@ -48,6 +52,39 @@ class Size(click.ParamType[int]):
         if octets < 1:
             self.fail(f"{value!r} is not a size such as 500K, 20M or 1.5G", param, ctx)
         return octets
+
+
+class Rate(click.ParamType["Timetable"]):
+    """Octets a second: a size, or `08:00,20M;18:00,off`: each holds until the next time."""
+
+    name = "rate"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> "Timetable":
+        """Return the limit at every minute of the day."""
+        from medshare.pace import Timetable
+
+        if isinstance(value, Timetable):
+            return value
+        entries = [_FROM.fullmatch(entry.strip()) for entry in str(value).split(";")]
+        if None in entries:
+            entries = [_FROM.fullmatch(f"00:00,{value}")]
+        rates = {}
+        for hour, minute, rate in (match.groups() for match in entries if match):
+            limit = None if rate == "off" else self._size(rate, value, param, ctx)
+            rates[int(hour) * 60 + int(minute)] = limit
+        if len(rates) < len(entries):
+            self.fail(f"{value!r} has two rates for one time", param, ctx)
+        return Timetable(tuple(sorted(rates.items(), key=lambda entry: entry[0])))
+
+    def _size(
+        self, text: str, whole: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        try:
+            return Size().convert(text, param, ctx)
+        except click.BadParameter:
+            self.fail(f"{whole!r} is not a rate such as 20M or 08:00,20M;18:00,off", param, ctx)
 
 
 class Span(click.ParamType[int]):

@@ -13,7 +13,7 @@ import click
 from medshare.commands.opening import Way, contact_names, match_parcel, open_way, way_options
 from medshare.commands.options import (
     Mode,
-    Size,
+    Rate,
     Span,
     examples,
     output_options,
@@ -155,13 +155,18 @@ class Waitable(click.Command):
 @click.option("--pad", is_flag=True, help="Round sizes up, so that the relay learns less.")
 @click.option(
     "--effort",
-    type=click.Choice(["fastest", "balanced", "smallest"]),
-    default="balanced",
+    type=click.Choice(["auto", "fastest", "balanced", "smallest"]),
+    default="auto",
     show_default=True,
-    help="How hard to compress.",
+    help="How hard to compress; auto is as much as the line leaves time for.",
 )
 @suite_option("The algorithms; naming one lets a parcel go to keys of both families.")
-@click.option("--limit-rate", type=Size(), metavar="RATE", help="Bytes a second (500K, 20M).")
+@click.option(
+    "--limit-rate",
+    type=Rate(),
+    metavar="RATE",
+    help="Bytes a second (20M), or by the time of day ('08:00,20M;18:00,off').",
+)
 @click.option("--new", "anew", is_flag=True, help="A new parcel, not the rest of an earlier one.")
 @click.option("--follow-symlinks", is_flag=True, help="Send what symbolic links point to.")
 @click.option("--skip-hidden", is_flag=True, help="Leave out names that begin with a dot.")
@@ -231,7 +236,7 @@ def _send_options(
 
     suites, mixed = suites_allowed(suite)
     return SendOptions(
-        effort=Effort(effort),
+        effort=None if effort == "auto" else Effort(effort),
         keep_for=keep_for or 0,
         suites=suites or ALL_SUITES,
         mixed=mixed,

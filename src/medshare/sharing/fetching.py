@@ -90,7 +90,7 @@ class Fetching:
         """
         if self._work.finished:
             return
-        crew = Crew(self._meter, self._patience)
+        crew = Crew(self._meter, self._patience, lambda: self._transport.traffic)
         ask = partial(self._transport.stored, self._in.parcel)
         self._news(crew.retrying("asking", ask))
         opener = ChunkOpener(self._in.opened.envelope, self._in.opened.key)

@@ -29,6 +29,7 @@ from medshare.envelope import (
 from medshare.errors import FormatError, IntegrityError, KeyUnavailableError, StorageError
 from medshare.ids import PARCEL_ID_SIZE, ParcelId, StationId, parcel_id_from_text
 from medshare.manifest import FileEntry, Manifest
+from medshare.pace import Timetable
 from medshare.resume import Begun, History, Reached, Record, replay
 from medshare.sealing import (
     ParcelKey,
@@ -54,7 +55,8 @@ class SendOptions:
 
     chunk_size: int = DEFAULT_CHUNK_SIZE
     workers: int | None = None
-    effort: Effort = Effort.BALANCED
+    effort: Effort | None = None
+    """How hard to compress; None is as much as the line leaves time for."""
     pad: bool = False
     tier: str = "routine"
     keep_for: int = 0
@@ -66,7 +68,8 @@ class SendOptions:
     follow_symlinks: bool = False
     skip_hidden: bool = False
     wait: float | None = None
-    limit_rate: int | None = None
+    limit_rate: Timetable | int | None = None
+    """Octets a second that go out, always or by the time of day."""
     give_up_after: float = 300.0
     suites: frozenset[str] = ALL_SUITES
     """Those in which the parcel may be sealed."""

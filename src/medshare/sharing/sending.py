@@ -29,10 +29,11 @@ from medshare.resume import ChunkDone, Reached
 from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Retrying, Waiting
 from medshare.sharing.outgoing import Outgoing, SendOptions
+from medshare.sharing.pacing import Pacing
 from medshare.sharing.receipts import Sent, accept_receipt, load_receipt, receipt_path
 from medshare.sharing.workers import Benches, Crew, Meter
 from medshare.station import Identity, Station
-from medshare.transfer import DamageReport, Patience, Throttle, WorkList
+from medshare.transfer import DamageReport, Patience, WorkList
 from medshare.transport.base import Stored, Transport
 
 MOST_WORKERS: Final = 12
@@ -81,7 +82,7 @@ class Sending:
         self._line = Crew(self._meter, self._patience)
         self._lock = threading.Lock()
         self._suite = outgoing.envelope.cipher_suite
-        self._throttle = Throttle(options.limit_rate)
+        self._pacing = Pacing(options.limit_rate, options.effort, self._meter)
         self._digests: dict[int, Digest] = {}
         self._pieces = {i: done.pieces for i, done in outgoing.history.chunks.items()}
         self._resent = Counter[int]()
@@ -207,7 +208,7 @@ class Sending:
         packers = Benches(partial(ChunkPacker, sealer, out.layout, pad=self._options.pad))
         most = min(len(missing), MOST_WORKERS)
         with closing(SourceReader(self._sources)) as reader:
-            crew = Crew(self._meter, self._patience)
+            crew = Crew(self._meter, self._patience, lambda: self._transport.traffic)
             job = partial(self._worker, crew, packers, reader)
             crew.run(job, workers=self._options.workers, most=most)
 
@@ -218,9 +219,10 @@ class Sending:
                 index = self._work.take()
             if index is None:
                 return
-            with packers.lend() as packer:
+            size = self._out.layout.size(index)
+            with packers.lend() as packer, self._pacing.packing(size):
                 packed = self._pack(index, packer, reader, out)
-            self._keep_pace(crew, len(packed.sealed))
+            self._pacing.keep(crew, len(packed.sealed))
             put = partial(
                 self._transport.put_chunk,
                 self._out.parcel,
@@ -228,7 +230,8 @@ class Sending:
                 packed.sealed,
                 whole=(self._suite.hash_name, packed.whole_digest),
             )
-            self._put(index, put, crew)
+            with self._pacing.putting(size):
+                self._put(index, put, crew)
             self._confirm(index, packed)
 
     def _put(self, index: int, put: Callable[[], None], crew: Crew) -> None:
@@ -250,9 +253,9 @@ class Sending:
         self, index: int, packer: ChunkPacker, reader: SourceReader, out: memoryview
     ) -> PackedChunk:
         """Read and seal chunk *index*; make it exactly as it was sealed, if it was."""
-        efforts = [self._options.effort]
+        efforts = [self._pacing.effort()]
         if self._seal is not None:  # an earlier run may have made another effort
-            efforts += [effort for effort in Effort if effort is not self._options.effort]
+            efforts += [effort for effort in Effort if effort not in efforts]
         for effort in efforts:
             view = packer.plain(index)
             for piece in self._out.layout.pieces(index):
@@ -265,13 +268,6 @@ class Sending:
             f"chunk {index} cannot be made again exactly as it was sealed",
             hint="send the files as a new parcel: medshare send --new",
         )
-
-    def _keep_pace(self, crew: Crew, octets: int) -> None:
-        with self._lock:
-            delay = self._throttle.delay(octets, now=time.monotonic())
-        if delay:
-            crew.waiting_for = "its turn under the rate limit"
-            crew.pause(delay)
 
     def _confirm(self, index: int, packed: PackedChunk) -> None:
         pieces = b"".join(packed.piece_digests)

@@ -19,7 +19,10 @@ from medshare.transfer import Growth, Patience
 
 TICK: Final = 0.25
 SILENCE: Final = 10.0
-"""Seconds without any chunk after which the user is told what is waited for."""
+"""Seconds without anything that moves after which the user is told what is waited for."""
+
+FLOWING: Final = 16 * 1024
+"""Octets of traffic that are more than questions and answers."""
 
 START_WORKERS: Final = 4
 LEAVE_SECONDS: Final = 5.0
@@ -39,7 +42,7 @@ class Meter:
         self.total_chunks = self.chunks = 0
         self.total_bytes = self.plain_bytes = 0
         self.wire_bytes = self.moved_plain_bytes = self.moved_chunks = 0
-        self.last_success = self.last_moved = time.monotonic()
+        self.last_success = self.last_moved = self.last_flow = time.monotonic()
         self.answered = False
 
     def tell(self, event: object) -> None:
@@ -51,12 +54,16 @@ class Meter:
         """Set the scale, and what earlier runs did."""
         self.total_chunks, self.total_bytes = total_chunks, total_bytes
         self.chunks, self.plain_bytes = chunks, plain_bytes
-        self.last_success = self.last_moved = time.monotonic()
+        self.last_success = self.last_moved = self.last_flow = time.monotonic()
 
     def alive(self) -> None:
         """Note that the far side answered, though no chunk moved."""
         self.answered = True
         self.last_success = time.monotonic()
+
+    def flowing(self) -> None:
+        """Note that octets of chunks cross the line, though no chunk is complete."""
+        self.last_flow = time.monotonic()
 
     def moved(self, *, plain: int, wire: int) -> None:
         """Count one chunk that moved now."""
@@ -66,7 +73,7 @@ class Meter:
             self.plain_bytes += plain
             self.moved_plain_bytes += plain
             self.wire_bytes += wire
-            self.last_success = self.last_moved = time.monotonic()
+            self.last_success = self.last_moved = self.last_flow = time.monotonic()
             self._listener(self._progress())
 
     def unmoved(self, *, plain: int) -> None:
@@ -105,9 +112,17 @@ class _Load:
 class Crew:
     """Runs a job on several threads; the first failure stops all and is raised."""
 
-    def __init__(self, meter: Meter, patience: Patience) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        patience: Patience,
+        traffic: Callable[[], int | None] = lambda: None,
+    ) -> None:
+        """*traffic* counts what crosses the line; where it counts nothing, workers do not grow."""
         self._meter = meter
         self._patience = patience
+        self._traffic = traffic
+        self._flowed = 0
         self._failure: BaseException | None = None
         self.stopping = threading.Event()
         self.waiting_for = "the far side"
@@ -117,7 +132,8 @@ class Crew:
 
         Without *workers*, their number grows up to *most* while that moves more.
         """
-        growth = Growth(min(workers or START_WORKERS, most), most if workers is None else 0)
+        grows = workers is None and self._traffic() is not None
+        growth = Growth(min(workers or START_WORKERS, most), most if grows else 0)
         threads: list[threading.Thread] = []
         try:
             self._start(threads, growth.workers, job)
@@ -150,19 +166,24 @@ class Crew:
         told, load = 0.0, _Load()
         while any(thread.is_alive() for thread in threads):
             next(thread for thread in threads if thread.is_alive()).join(TICK)
+            octets = self._note_flow()
             told = self._tell_silence(told)
             if all(thread.is_alive() for thread in threads):
-                size = growth.next(
-                    octets=self._meter.wire_bytes,
-                    chunks=self._meter.moved_chunks,
-                    cpu_share=load.share(),
-                    now=time.monotonic(),
-                )
+                share = load.share()
+                size = growth.next(octets=octets, cpu_share=share, now=time.monotonic())
                 self._start(threads, size, job)
+
+    def _note_flow(self) -> int:
+        """Return what has crossed the line so far; take note when it is more than it was."""
+        octets = self._traffic() or 0
+        if octets - self._flowed >= FLOWING:
+            self._flowed = octets
+            self._meter.flowing()
+        return octets
 
     def _tell_silence(self, told: float) -> float:
         """Say what is waited for when nothing moves; return the silence last told of."""
-        silence = time.monotonic() - self._meter.last_moved
+        silence = time.monotonic() - self._meter.last_flow
         if silence < SILENCE:
             return 0.0
         if silence - told >= SILENCE:

@@ -40,6 +40,13 @@ class Transport(Protocol):
     def route(self) -> str:
         """The way taken, for people and for the record: `relay https://…`, `folder …`."""
 
+    @property
+    def traffic(self) -> int | None:
+        """Octets that have crossed the line until now, both ways, also of chunks under way.
+
+        None where there is no line, and more chunks at once would move no faster.
+        """
+
     def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
         """Make *envelope* and sealed *manifest* known.  Idempotent.
 

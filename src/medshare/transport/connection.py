@@ -21,7 +21,7 @@ from typing import Literal, Self
 import h11
 import httpx
 
-from medshare.transport.tls import PlainStream, TlsStream
+from medshare.transport.tls import PlainStream, TlsStream, Traffic
 
 Piece = bytes | bytearray | memoryview
 Phase = Literal["connect", "write", "read"]
@@ -132,9 +132,17 @@ class Connection:
 
     @classmethod
     def open(
-        cls, origin: Origin, tls: ssl.SSLContext, timeout: float | None, proxy: httpx.URL | None
+        cls,
+        origin: Origin,
+        tls: ssl.SSLContext,
+        timeout: float | None,
+        proxy: httpx.URL | None,
+        traffic: Traffic | None = None,
     ) -> Self:
-        """Connect, by way of *proxy* if there is one, and finish the TLS handshake."""
+        """Connect, by way of *proxy* if there is one, and finish the TLS handshake.
+
+        What crosses the connection counts as *traffic*.
+        """
         via_proxy = proxy is not None and origin.scheme == "https"
         target = _proxy_address(proxy) if proxy and via_proxy else (origin.host, origin.port)
         with mapped_errors("connect"):
@@ -144,7 +152,7 @@ class Connection:
                 if proxy and via_proxy:
                     _tunnel(cls(PlainStream(sock)), origin, proxy, timeout)
                 if origin.scheme == "https":
-                    stream = TlsStream(sock, tls, origin.host)
+                    stream = TlsStream(sock, tls, origin.host, traffic)
                     stream.set_timeout(timeout, until=_end(timeout))
                     stream.handshake()
                     return cls(stream)
@@ -153,7 +161,7 @@ class Connection:
             except BaseException:
                 sock.close()
                 raise
-        return cls(PlainStream(sock))
+        return cls(PlainStream(sock, traffic))
 
     def send(self, head: bytes, pieces: Iterable[Piece], timeout: float | None) -> int:
         """Send the head and then each piece from where it lies; return the size of the body."""

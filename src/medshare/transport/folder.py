@@ -85,6 +85,11 @@ class FolderTransport:
         """The way taken: `folder …`."""
         return f"folder {self._root}"
 
+    @property
+    def traffic(self) -> None:
+        """There is no line."""
+        return None
+
     # --- sending ------------------------------------------------------------------------
 
     def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:

@@ -21,7 +21,7 @@ import h11
 import httpx
 
 from medshare.transport.connection import Body, Connection, Origin, Piece, Timeouts
-from medshare.transport.tls import client_tls
+from medshare.transport.tls import Traffic, client_tls
 
 MAX_CONNECTIONS = 8
 MAX_ANSWER = 32 * 1024 * 1024
@@ -92,6 +92,12 @@ class PooledTransport(httpx.BaseTransport):
         self._lock = threading.Lock()
         self._closed = False
         self._lanes: dict[Origin, _Lane] = {}
+        self._traffic = Traffic()
+
+    @property
+    def traffic(self) -> int:
+        """Octets that have crossed its connections until now, both ways, TLS included."""
+        return self._traffic.octets
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Send *request* and return the answer with its body still to be read."""
@@ -123,7 +129,9 @@ class PooledTransport(httpx.BaseTransport):
             if self._closed:
                 raise httpx.ConnectError(_CLOSED)
             if origin not in self._lanes:
-                connect = partial(Connection.open, origin, self._tls, proxy=self._proxy)
+                connect = partial(
+                    Connection.open, origin, self._tls, proxy=self._proxy, traffic=self._traffic
+                )
                 self._lanes[origin] = _Lane(connect, self._connections, self._clock)
             return self._lanes[origin]
 

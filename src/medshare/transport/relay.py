@@ -111,6 +111,11 @@ class RelayTransport:
         """The way taken: `relay https://…`."""
         return f"relay {self._url.scheme}://{self._authority}"
 
+    @property
+    def traffic(self) -> int:
+        """Octets that have crossed the connections to the relay until now, both ways."""
+        return self._http.traffic
+
     # --- sending -------------------------------------------------------------------------
 
     def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:

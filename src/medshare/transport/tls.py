@@ -8,6 +8,7 @@ a peer that is woken less often (docs/decisions/0003-http-path.md).
 import select
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 
@@ -27,11 +28,25 @@ def client_tls(ca_file: Path | None = None) -> ssl.SSLContext:
     return tls
 
 
-class PlainStream:
-    """A connected socket without TLS."""
+class Traffic:
+    """Octets that have crossed any of some connections, in both directions; only grows."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self) -> None:
+        self.octets = 0
+        self._lock = threading.Lock()
+
+    def add(self, octets: int) -> None:
+        """Count *octets* more."""
+        with self._lock:
+            self.octets += octets
+
+
+class PlainStream:
+    """A connected socket without TLS; what crosses it counts as *traffic*."""
+
+    def __init__(self, sock: socket.socket, traffic: Traffic | None = None) -> None:
         self._sock = sock
+        self._traffic = traffic or Traffic()
         self._seconds: float | None = None
         self._until: float | None = None
 
@@ -47,12 +62,16 @@ class PlainStream:
     def send(self, view: memoryview) -> int:
         """Send some octets from the beginning of *view*; return how many."""
         self._await_turn()
-        return self._sock.send(view)
+        count = self._sock.send(view)
+        self._traffic.add(count)
+        return count
 
     def receive_into(self, view: memoryview) -> int:
         """Receive some octets into *view*; return how many, 0 when the peer has closed."""
         self._await_turn()
-        return self._sock.recv_into(view)
+        count = self._sock.recv_into(view)
+        self._traffic.add(count)
+        return count
 
     def _await_turn(self) -> None:
         """Let the next call on the socket end no later than it must; raise TimeoutError."""
@@ -80,8 +99,14 @@ class PlainStream:
 class TlsStream(PlainStream):
     """A connected socket that speaks TLS as a client; made by `open`."""
 
-    def __init__(self, sock: socket.socket, tls: ssl.SSLContext, host: str) -> None:
-        super().__init__(sock)
+    def __init__(
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLContext,
+        host: str,
+        traffic: Traffic | None = None,
+    ) -> None:
+        super().__init__(sock, traffic)
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
         self._tls = tls.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
@@ -124,8 +149,7 @@ class TlsStream(PlainStream):
         return bool(self._incoming.pending or self._tls.pending()) or super().has_input()
 
     def _fetch(self) -> None:
-        self._await_turn()
-        count = self._sock.recv_into(self._received)
+        count = super().receive_into(self._received)
         if count:
             self._incoming.write(self._received[:count])
         else:
@@ -135,5 +159,4 @@ class TlsStream(PlainStream):
         if self._outgoing.pending:
             view = memoryview(self._outgoing.read())
             while view:
-                self._await_turn()
-                view = view[self._sock.send(view) :]
+                view = view[super().send(view) :]

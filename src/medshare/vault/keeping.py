@@ -42,6 +42,11 @@ class KeepingTransport:
         """The way taken: that of the other transport."""
         return self._inner.route
 
+    @property
+    def traffic(self) -> int | None:
+        """Octets that have crossed the line of the other transport."""
+        return self._inner.traffic
+
     def get_chunk(self, parcel: ParcelId, index: int, into: memoryview) -> int:
         """Read one sealed chunk into *into*, and keep it if it is as it should be."""
         self._announced(parcel)
