@@ -113,10 +113,7 @@ class Outgoing:
         self.journal.append(record.encode(), sync=sync)
 
     def forget(self, milestone: str) -> None:
-        """Close the request: the same command will make a new parcel from now on.
-
-        Interrupted between the two steps, the next run still says how this parcel ended.
-        """
+        """Close the request: the same command will make a new parcel from now on."""
         self.note(Reached(milestone), sync=True)
         self.pointer.unlink(missing_ok=True)
 

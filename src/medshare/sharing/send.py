@@ -12,6 +12,7 @@ from medshare.authority.held import require_licensed
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
+from medshare.keys.lock import exclusive
 from medshare.resume import Begun
 from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.governed import governed
@@ -60,11 +61,20 @@ def send(
     _require_recipients(to)
     if options.licensed:
         require_licensed(station, to, now=int(time.time()))
+    route = transport.route
+    request = request_of(
+        paths, [one.station for one in to], route, options=options, station=station
+    )
     with station.record.signed(identity.signers):
-        return _send(paths, to, identity, station, transport, options, on_event)
+        result = _send(request, paths, to, identity, station, transport, options, on_event)
+    if not result.missing_receipts:
+        # Last of all: killed before, the next run still says how this parcel ended.
+        request.pointer.unlink(missing_ok=True)
+    return result
 
 
 def _send(
+    request: Request,
     paths: Sequence[Path],
     to: Sequence[Contact],
     identity: Identity,
@@ -74,12 +84,14 @@ def _send(
     on_event: OnEvent,
 ) -> SendResult:
     """Send, anew where files change meanwhile."""
-    stations = [one.station for one in to]
-    request = request_of(paths, stations, transport.route, options=options, station=station)
     restarts = 0
     while True:
         sources = _sources(paths, options, on_event)
-        outgoing = _outgoing(request, sources, to, identity, station, transport, options, on_event)
+        # Two commands at once: the first begins the parcel, the second finds it in use.
+        with exclusive(station.home / _LOCK, wait=True, what="the outbox is in use"):
+            outgoing = _outgoing(
+                request, sources, to, identity, station, transport, options, on_event
+            )
         try:
             _record(outgoing, station)
             return Sending(outgoing, sources, station, identity, transport, options, on_event).run(

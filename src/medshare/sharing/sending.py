@@ -115,7 +115,7 @@ class Sending:
         out = self._out
         missing = tuple(one for one in out.recipients if one not in receipts)
         if not missing:
-            out.forget("receipted")
+            out.note(Reached("receipted"), sync=True)
         self._meter.tell(self._finished("sealed" if missing else "delivered"))
         return SendResult(
             parcel=out.parcel,
