@@ -61,10 +61,8 @@ def send(
     _require_recipients(to)
     if options.licensed:
         require_licensed(station, to, now=int(time.time()))
-    route = transport.route
-    request = request_of(
-        paths, [one.station for one in to], route, options=options, station=station
-    )
+    stations = [one.station for one in to]
+    request = request_of(paths, stations, transport.route, options=options, station=station)
     with station.record.signed(identity.signers):
         result = _send(request, paths, to, identity, station, transport, options, on_event)
     if not result.missing_receipts:
