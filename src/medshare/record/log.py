@@ -35,6 +35,7 @@ from medshare.record.segments import (
     frame,
     private_folder,
     segments_in,
+    unarchived_in,
 )
 from medshare.suites.base import Signer
 
@@ -230,9 +231,8 @@ class AuditLog:
         found = segments_in(self.folder)
         if not found:
             return self._begin()
-        for segment in found[:-1]:
-            if segment.path.exists():
-                segment.archive()  # it was full, and a crash came between
+        for segment in unarchived_in(self.folder)[:-1]:
+            segment.archive()  # it was full, and a crash came between
         segment = found[-1]
         content = self._whole(segment)
         self._require_end(content.number)

@@ -11,9 +11,7 @@ was changed; they protect from nobody.
 """
 
 import os
-import re
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -34,7 +32,7 @@ HEAD_SIZE: Final = 16
 CHECK_SIZE: Final = 4
 _FRAME_HEAD: Final = 2 + CHECK_SIZE
 _MAGIC: Final = b"MSA1\x00\x00\x00\x00"
-_NAME: Final = re.compile(r"entries-([0-9]{12})")
+_PREFIX, _DIGITS = "entries-", 12
 _LIMIT: Final = MAX_SEGMENT + MAX_BATCH
 _WHAT: Final = "the record"
 
@@ -49,7 +47,7 @@ class Segment:
     @property
     def path(self) -> Path:
         """Where it lies while it is written to."""
-        return self.folder / f"entries-{self.first:012d}"
+        return self.folder / f"{_PREFIX}{self.first:0{_DIGITS}d}"
 
     @property
     def archived(self) -> Path:
@@ -168,13 +166,21 @@ def frame(entry: bytes, leaf: bytes) -> bytes:
 
 def segments_in(folder: Path) -> list[Segment]:
     """Return the segments of the record in *folder*, in their order."""
-    return [Segment(folder, first) for first in sorted(set(_numbers(folder)))]
+    numbers = {*_numbers(folder), *_numbers(folder / ARCHIVE)}
+    return [Segment(folder, first) for first in sorted(numbers)]
 
 
-def _numbers(folder: Path) -> Iterator[int]:
+def unarchived_in(folder: Path) -> list[Segment]:
+    """Return those that are not among the full ones: one, but after a crash perhaps two."""
+    return [Segment(folder, first) for first in sorted(_numbers(folder))]
+
+
+def _numbers(place: Path) -> list[int]:
     with storage_errors(f"list {_WHAT}"):
-        for place in (folder, folder / ARCHIVE):
-            for name in os.listdir(place) if place.is_dir() else ():  # noqa: PTH208  # names
-                match = _NAME.fullmatch(name)
-                if match:
-                    yield int(match[1])
+        names = os.listdir(place) if place.is_dir() else []  # noqa: PTH208  # names
+    digits = [
+        name.removeprefix(_PREFIX)
+        for name in names
+        if name.startswith(_PREFIX) and len(name) == len(_PREFIX) + _DIGITS
+    ]
+    return [int(one) for one in digits if one.isascii() and one.isdecimal()]
