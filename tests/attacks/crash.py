@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
+from tests.attacks import mutants  # first, so that a mutant is in its place in time
 from tests.attacks.crash_world import CHUNK, PATIENCE, WORKERS, Child, World
 
 ENVELOPE: Final = 108 + 60
@@ -33,6 +34,7 @@ class Report:
     """What a sweep did."""
 
     role: str
+    mutant: str | None = os.environ.get(mutants.VARIABLE)
     points: int = 0
     """Calls before which the process was killed, or moments at which it was."""
     kills: int = 0

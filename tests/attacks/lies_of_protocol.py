@@ -81,8 +81,8 @@ def dripping_head(x: Exchange) -> None:
 
 def dripping_body(x: Exchange) -> None:
     """Send the body octet by octet, so that no single wait is long."""
-    x.say(f"{OK}{TYPE}Content-Length: 1000\r\n\r\n".encode())
-    x.drip(bytes(1000), pause=0.05)
+    x.say(f"{OK}{TYPE}Content-Length: 12\r\n\r\n".encode())
+    x.drip(bytes(12), pause=0.05)
 
 
 def closing_mid_body(x: Exchange) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -54,6 +55,12 @@ def fill(folder: Path) -> Path:
                 while True:
                     file.write(bytes(size))
     return ballast
+
+
+def new_relay(stage: Stage, folder: Path) -> None:
+    """Make the folder of a new relay at which the stations of the stage are enrolled."""
+    shutil.copytree(stage.relay.data / "cards", folder / "cards")
+    folder.chmod(0o700)
 
 
 def failing(number: int, *, after: int = 0) -> Callable[..., Any]:
@@ -128,7 +135,7 @@ def test_a_full_disk_at_the_relay(stage: Stage, tmp_path: Path) -> None:
     """507 ends the send with exit 4 and leaves nothing half stored; with room it goes on."""
     study = stage.study()
     with small_disk(tmp_path / "disk", 1 << 20) as disk:
-        subprocess.run(["cp", "-a", str(stage.relay.data), str(disk / "relay")], check=True)
+        new_relay(stage, disk / "relay")
         behind = stage.liar.behind
         with running_relay(disk / "relay", names=stage.names) as relay:
             stage.liar.behind = stage.address(relay.url)
@@ -216,7 +223,7 @@ def test_a_clock_that_jumps_at_the_station(
 def test_a_clock_that_jumps_at_the_relay(stage: Stage, tmp_path: Path) -> None:
     """A relay an hour off refuses every station, stores nothing, and loses nothing."""
     study = stage.study()
-    subprocess.run(["cp", "-a", str(stage.relay.data), str(tmp_path / "relay")], check=True)
+    new_relay(stage, tmp_path / "relay")
     off = [0.0]
     behind = stage.liar.behind
     with running_relay(

@@ -1,0 +1,171 @@
+"""Carries every attack and fault out, prints the verdicts, and writes them down.
+
+    python -m tests.attacks [--quick] [-n PROCESSES]
+
+Writes reports/attacks.json (name, family, tried, answer, verdict), reports/attack_figures.json
+and docs/attacks.md.  Ends with 1 when something broke, and with 0 otherwise.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from rich.console import Console
+from rich.table import Table
+
+from tests.attacks.evidence import Evidence, all_evidence, attacks_page
+from tests.conftest import ROOT
+
+REPORTS: Final = ROOT / "reports"
+_DEFINED: Final = re.compile(r"^ *def (test_\w+)\(", re.MULTILINE)
+_BROKEN: Final = 1
+
+
+def defined_tests() -> dict[str, str]:
+    """Return the file of every test by its name."""
+    return {
+        name: str(file.relative_to(ROOT))
+        for file in sorted((ROOT / "tests").rglob("*.py"))
+        for name in _DEFINED.findall(file.read_text("utf-8"))
+    }
+
+
+@dataclass
+class Collector:
+    """A plugin of pytest that keeps what became of every test, by its identifier."""
+
+    outcomes: dict[str, str] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
+    figures: list[dict[str, Any]] = field(default_factory=list)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Keep the outcome of one phase of a test: the worst of all counts."""
+        worse = report.outcome != "passed" or report.nodeid not in self.outcomes
+        if worse and self.outcomes.get(report.nodeid) != "failed":
+            self.outcomes[report.nodeid] = report.outcome
+        if report.outcome == "failed":
+            crash = getattr(report.longrepr, "reprcrash", None)
+            self.reasons[report.nodeid] = str(getattr(crash, "message", report.longrepr))
+        if report.when == "call":
+            self.figures += [value for name, value in report.user_properties if name == "figures"]  # type: ignore[misc]  # what a test gave
+
+    def of(self, test: str) -> dict[str, str]:
+        """Return the outcomes of a test: a function with all its cases, or one case."""
+        if "::" in test:
+            return {name: found for name, found in self.outcomes.items() if name == test}
+        wanted = re.compile(rf".*::{re.escape(test)}(\[.*\])?")
+        return {name: found for name, found in self.outcomes.items() if wanted.fullmatch(name)}
+
+
+def verdict(one: Evidence, collector: Collector) -> tuple[str, str]:
+    """Return `held`, `broken` or `not tried`, and what medshare answered."""
+    outcomes: dict[str, str] = {}
+    for test in one.tests:
+        outcomes |= collector.of(test) or {test: "missing"}
+    failed = [name for name, outcome in outcomes.items() if outcome in {"failed", "missing"}]
+    if failed:
+        reason = collector.reasons.get(failed[0], "the test did not run")
+        return "broken", reason.splitlines()[0][:200]
+    if "passed" not in outcomes.values():
+        return "not tried", "not possible on this machine"
+    return "held", one.answer
+
+
+def nodes(evidence: Sequence[Evidence]) -> list[str]:
+    """Return what pytest is to run: every test that the evidence names, once."""
+    files = defined_tests()
+    wanted = (test for one in evidence for test in one.tests)
+    return list(dict.fromkeys(
+        test if "::" in test else f"{files.get(test, 'missing')}::{test}" for test in wanted
+    ))  # fmt: skip
+
+
+def show(console: Console, verdicts: list[tuple[Evidence, str, str]]) -> None:
+    """Print one table."""
+    table = Table(title="attacks and faults", show_lines=False)
+    for heading in ("attack", "what was tried", "what medshare answered", "verdict"):
+        table.add_column(heading, overflow="fold")
+    family = ""
+    for one, found, answer in verdicts:
+        if one.family != family:
+            family = one.family
+            table.add_section()
+            table.add_row(f"[bold]{family}[/bold]")
+        colour = {"held": "green", "broken": "bold red"}.get(found, "yellow")
+        table.add_row(one.name, one.tried, answer, f"[{colour}]{found}[/{colour}]")
+    console.print(table)
+
+
+def summed(figures: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return what all sweeps did together."""
+    sweeps = [one for one in figures if "role" in one]
+    totals: dict[str, Any] = {
+        "crash points": sum(one["points"] for one in sweeps),
+        "kills": sum(one["kills"] for one in sweeps),
+        "restarts": sum(one["restarts"] for one in sweeps),
+        "chunks moved twice, at most": max((one["most_resent"] for one in sweeps), default=0),
+        "bytes moved twice, at most": max((one["most_bytes_resent"] for one in sweeps), default=0),
+    }
+    for one in figures:
+        totals |= {name: value for name, value in one.items() if "power" in name or "bits" in name}
+    return {**totals, "sweeps": sweeps}
+
+
+def main() -> int:
+    """Do all of it; return the exit code."""
+    parser = argparse.ArgumentParser(prog="make attack")
+    parser.add_argument("--quick", action="store_true", help="samples instead of every call")
+    parser.add_argument("-n", default="2", help="processes")
+    asked = parser.parse_args()
+    if not asked.quick:
+        os.environ["FULL_SWEEP"] = "1"
+    evidence, collector = all_evidence(), Collector()
+    words = ["-q", "-p", "no:randomly", "-n", asked.n, "--dist", "load", "--no-header", "-rN"]
+    mutants = "tests/attacks/test_mutants.py"
+    pytest.main([*words, *nodes(evidence), mutants], plugins=[collector])
+    verdicts = [(one, *verdict(one, collector)) for one in evidence]
+    console = Console(width=max(120, Console().width))
+    show(console, verdicts)
+    return _write(console, verdicts, collector)
+
+
+def _write(
+    console: Console, verdicts: list[tuple[Evidence, str, str]], collector: Collector
+) -> int:
+    REPORTS.mkdir(exist_ok=True)
+    records = [
+        {
+            "name": one.name,
+            "family": one.family,
+            "tried": one.tried,
+            "answer": answer,
+            "verdict": found,
+        }
+        for one, found, answer in verdicts
+        if found != "not tried"
+    ]
+    (REPORTS / "attacks.json").write_text(json.dumps(records, indent=1) + "\n")
+    figures = summed(collector.figures)
+    mutants = collector.of("test_without_its_defence_the_attack_succeeds")
+    figures["mutants that turned a test red"] = Counter(mutants.values())["passed"]
+    (REPORTS / "attack_figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    Path(ROOT / "docs/attacks.md").write_text(attacks_page(), "utf-8")
+    counts = Counter(found for _, found, _ in verdicts)
+    for name, value in figures.items():
+        if name != "sweeps":
+            console.print(f"{name}: {value}")
+    console.print(", ".join(f"{count} {found}" for found, count in counts.items()))
+    green = set(mutants.values()) <= {"passed"}
+    return 0 if not counts["broken"] and green else _BROKEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""The page of attacks says what the tests do; every test that it names exists."""
+
+from collections import Counter
+
+from tests.attacks.__main__ import Collector, defined_tests, nodes, verdict
+from tests.attacks.evidence import Evidence, all_evidence, answer_of, attacks_page
+from tests.attacks.mutants import MUTANTS
+from tests.conftest import ROOT
+
+
+def test_the_page_is_the_written_one() -> None:
+    """docs/attacks.md is what `python tools/write_docs.py` writes."""
+    assert (ROOT / "docs/attacks.md").read_text("utf-8") == attacks_page()
+
+
+def test_every_test_of_the_evidence_exists() -> None:
+    """No row points at a test that was renamed or removed."""
+    names = set(defined_tests())
+    assert {
+        test.rpartition("::")[2].partition("[")[0] for one in all_evidence() for test in one.tests
+    } <= names
+    assert not [node for node in nodes(all_evidence()) if node.startswith("missing")]
+
+
+def test_there_are_many_and_none_twice() -> None:
+    """More than a hundred and twenty, each with a name of its own in its family."""
+    names = Counter((one.family, one.name) for one in all_evidence())
+    assert len(names) >= 120
+    assert max(names.values()) == 1
+
+
+def test_every_family_has_its_mutant() -> None:
+    """For each family a defence is taken out to see a test turn red."""
+    assert {one.family for one in all_evidence()} == {mutant.family for mutant in MUTANTS}
+
+
+def test_answers_name_their_exit_codes() -> None:
+    """Codes are grouped by the number with which a command ends."""
+    assert answer_of(("integrity", "format", "transfer.unavailable")) == (
+        "exit 3 (integrity, format) or exit 5 (transfer.unavailable)"
+    )
+    assert answer_of(("delivered",)) == "delivered"
+    assert answer_of(("access.denied.signature",)) == "exit 4 (access.denied.signature)"
+
+
+def test_a_verdict_is_no_better_than_the_worst_case() -> None:
+    """One failed case breaks an attack, a missing test does too, and skipped ones do not count."""
+    one = Evidence("n", "f", "t", "a", ("test_x",))
+    found = Collector({"a.py::test_x[1]": "passed", "a.py::test_x[2]": "passed"})
+    assert verdict(one, found) == ("held", "a")
+    found.outcomes["a.py::test_x[2]"] = "failed"
+    found.reasons["a.py::test_x[2]"] = "assert 1 == 2\nmore"
+    assert verdict(one, found) == ("broken", "assert 1 == 2")
+    assert verdict(one, Collector({"a.py::test_x": "skipped"}))[0] == "not tried"
+    assert verdict(one, Collector({"a.py::test_xy": "passed"}))[0] == "broken"
