@@ -257,7 +257,7 @@ def test_a_certificate_that_is_not_trusted_is_not_tried_again(tmp_path: Path) ->
         transport.close()
     assert not caught.value.retryable
     assert caught.value.code == "transfer.certificate"
-    assert "relay-ca" in str(caught.value.hint)
+    assert "MEDSHARE_RELAY_CA" in str(caught.value.hint)
 
 
 def foreign_errors() -> Iterator[Exception]:

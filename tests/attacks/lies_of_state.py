@@ -109,7 +109,7 @@ STATES: Final = [
         "the manifest is withheld",
         "the manifest is denied",
         lambda _, __: withheld("get-manifest"),
-        ("transfer.not-found",),
+        ("integrity.incomplete",),
     ),
     Attack(
         "a chunk of a sealed parcel is withheld",
