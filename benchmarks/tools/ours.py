@@ -1,14 +1,16 @@
 """medshare: through a relay with TLS, or through a folder and no network at all."""
 
+import compileall
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import ClassVar, Final
+from typing import Final
 
 import trustme
 
+import medshare as medshare_package
 from benchmarks.carrying import Carrying, empty
 from benchmarks.hosts import HERE, Host, free_port
 from benchmarks.measure import Program
@@ -22,6 +24,7 @@ class Hospitals:
     """Stations `a` and `b` that trust each other, and the place of a relay that knows both."""
 
     def __init__(self, root: Path, host: Host = HERE) -> None:
+        as_installed()
         self.root, self.host, self.port = root, host, free_port()
         self.relay = Place.make("relay", root)
         self._certify()
@@ -84,7 +87,8 @@ class Medshare(Tool):
     way = "medshare send and receive through a relay with TLS"
     legs = 2
     seals = True
-    options: ClassVar[tuple[str, ...]] = ()
+    options: tuple[str, ...] = ()
+    """What else `send` is told."""
 
     def set_up(self) -> None:
         self.hospitals = Hospitals(self.place, self.far)
@@ -130,6 +134,11 @@ class MedshareFolder(Tool):
 
     def clean(self) -> None:
         shutil.rmtree(self.place / "courier", ignore_errors=True)
+
+
+def as_installed() -> None:
+    """Compile the package, as pip does for everybody who installs it."""
+    compileall.compile_dir(Path(medshare_package.__file__).parent, quiet=2)
 
 
 def command(*words: str) -> list[str]:
