@@ -10,23 +10,25 @@ import argparse
 import json
 import os
 import re
+import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import pytest
 from rich.console import Console
 from rich.table import Table
 
+from tests.attacks.collector import OUTCOMES, WANTED, Collector
 from tests.attacks.evidence import Evidence, all_evidence, attacks_page
 from tests.conftest import ROOT
 
 REPORTS: Final = ROOT / "reports"
 _DEFINED: Final = re.compile(r"^ *def (test_\w+)\(", re.MULTILINE)
 _BROKEN: Final = 1
+MUTANTS: Final = "test_without_its_defence_the_attack_succeeds"
 
 
 def defined_tests() -> dict[str, str]:
@@ -36,33 +38,6 @@ def defined_tests() -> dict[str, str]:
         for file in sorted((ROOT / "tests").rglob("*.py"))
         for name in _DEFINED.findall(file.read_text("utf-8"))
     }
-
-
-@dataclass
-class Collector:
-    """A plugin of pytest that keeps what became of every test, by its identifier."""
-
-    outcomes: dict[str, str] = field(default_factory=dict)
-    reasons: dict[str, str] = field(default_factory=dict)
-    figures: list[dict[str, Any]] = field(default_factory=list)
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Keep the outcome of one phase of a test: the worst of all counts."""
-        worse = report.outcome != "passed" or report.nodeid not in self.outcomes
-        if worse and self.outcomes.get(report.nodeid) != "failed":
-            self.outcomes[report.nodeid] = report.outcome
-        if report.outcome == "failed":
-            crash = getattr(report.longrepr, "reprcrash", None)
-            self.reasons[report.nodeid] = str(getattr(crash, "message", report.longrepr))
-        if report.when == "call":
-            self.figures += [value for name, value in report.user_properties if name == "figures"]  # type: ignore[misc]  # what a test gave
-
-    def of(self, test: str) -> dict[str, str]:
-        """Return the outcomes of a test: a function with all its cases, or one case."""
-        if "::" in test:
-            return {name: found for name, found in self.outcomes.items() if name == test}
-        wanted = re.compile(rf".*::{re.escape(test)}(\[.*\])?")
-        return {name: found for name, found in self.outcomes.items() if wanted.fullmatch(name)}
 
 
 def verdict(one: Evidence, collector: Collector) -> tuple[str, str]:
@@ -79,13 +54,10 @@ def verdict(one: Evidence, collector: Collector) -> tuple[str, str]:
     return "held", one.answer
 
 
-def nodes(evidence: Sequence[Evidence]) -> list[str]:
-    """Return what pytest is to run: every test that the evidence names, once."""
-    files = defined_tests()
-    wanted = (test for one in evidence for test in one.tests)
-    return list(dict.fromkeys(
-        test if "::" in test else f"{files.get(test, 'missing')}::{test}" for test in wanted
-    ))  # fmt: skip
+def wanted_tests(evidence: Sequence[Evidence]) -> list[str]:
+    """Return every test that the evidence names, and those of the mutants, once."""
+    named = dict.fromkeys(test for one in evidence for test in one.tests)
+    return [*named, MUTANTS]
 
 
 def show(console: Console, verdicts: list[tuple[Evidence, str, str]]) -> None:
@@ -119,18 +91,34 @@ def summed(figures: list[dict[str, Any]]) -> dict[str, Any]:
     return {**totals, "sweeps": sweeps}
 
 
+def run(wanted: Sequence[str], *, processes: str, full: bool) -> Collector:
+    """Run tests in processes of their own; return what became of them."""
+    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "-rN"]
+    words = [*plain, "-p", "tests.attacks.collector", "-n", processes, "--dist", "load"]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "outcomes"
+        listing = Path(folder) / "wanted"
+        listing.write_text(json.dumps(list(wanted)), "utf-8")
+        environment = {**os.environ, OUTCOMES: str(path), WANTED: str(listing)}
+        if full:
+            environment["FULL_SWEEP"] = "1"
+        subprocess.run(
+            [sys.executable, "-m", "pytest", *words],
+            cwd=ROOT,
+            env=environment,
+            check=False,
+        )
+        return Collector.read(path) if path.exists() else Collector()
+
+
 def main() -> int:
     """Do all of it; return the exit code."""
     parser = argparse.ArgumentParser(prog="make attack")
     parser.add_argument("--quick", action="store_true", help="samples instead of every call")
     parser.add_argument("-n", default="2", help="processes")
     asked = parser.parse_args()
-    if not asked.quick:
-        os.environ["FULL_SWEEP"] = "1"
-    evidence, collector = all_evidence(), Collector()
-    words = ["-q", "-p", "no:randomly", "-n", asked.n, "--dist", "load", "--no-header", "-rN"]
-    mutants = "tests/attacks/test_mutants.py"
-    pytest.main([*words, *nodes(evidence), mutants], plugins=[collector])
+    evidence = all_evidence()
+    collector = run(wanted_tests(evidence), processes=asked.n, full=not asked.quick)
     verdicts = [(one, *verdict(one, collector)) for one in evidence]
     console = Console(width=max(120, Console().width))
     show(console, verdicts)
@@ -154,7 +142,7 @@ def _write(
     ]
     (REPORTS / "attacks.json").write_text(json.dumps(records, indent=1) + "\n")
     figures = summed(collector.figures)
-    mutants = collector.of("test_without_its_defence_the_attack_succeeds")
+    mutants = collector.of(MUTANTS)
     figures["mutants that turned a test red"] = Counter(mutants.values())["passed"]
     (REPORTS / "attack_figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     Path(ROOT / "docs/attacks.md").write_text(attacks_page(), "utf-8")

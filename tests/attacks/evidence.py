@@ -111,7 +111,7 @@ def all_evidence() -> tuple[Evidence, ...]:
             Evidence(
                 f"damaged input: {target.name}",
                 "damaged input",
-                f"{len(target.seeds)} good inputs, flipped, cut, spliced and made up",
+                "good inputs, flipped, cut, spliced and made up",
                 f"{', '.join(sorted(kind.code for kind in target.refusals))}, or accepted",
                 (f"{_FUZZ}[{target.name}]",),
             )

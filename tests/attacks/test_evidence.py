@@ -2,7 +2,8 @@
 
 from collections import Counter
 
-from tests.attacks.__main__ import Collector, defined_tests, nodes, verdict
+from tests.attacks.__main__ import defined_tests, verdict, wanted_tests
+from tests.attacks.collector import Collector, is_wanted
 from tests.attacks.evidence import Evidence, all_evidence, answer_of, attacks_page
 from tests.attacks.mutants import MUTANTS
 from tests.conftest import ROOT
@@ -15,11 +16,17 @@ def test_the_page_is_the_written_one() -> None:
 
 def test_every_test_of_the_evidence_exists() -> None:
     """No row points at a test that was renamed or removed."""
-    names = set(defined_tests())
-    assert {
-        test.rpartition("::")[2].partition("[")[0] for one in all_evidence() for test in one.tests
-    } <= names
-    assert not [node for node in nodes(all_evidence()) if node.startswith("missing")]
+    named = {test.rpartition("::")[2].partition("[")[0] for test in wanted_tests(all_evidence())}
+    assert named - set(defined_tests()) == set()
+
+
+def test_tests_are_found_by_name_or_by_case() -> None:
+    """A name means all cases of a function, wherever it is defined; an identifier one case."""
+    wanted = {"test_a", "tests/x.py::test_b[1]"}
+    for nodeid in ("x.py::test_a", "x.py::TestY::test_a[2]", "tests/x.py::test_b[1]"):
+        assert is_wanted(nodeid, wanted)
+    for nodeid in ("x.py::test_ab", "tests/x.py::test_b[2]", "x.py::test_b[1]"):
+        assert not is_wanted(nodeid, wanted)
 
 
 def test_there_are_many_and_none_twice() -> None:
