@@ -186,7 +186,8 @@ def test_what_cannot_be_mended_ends_with_3(hospital: Hospital) -> None:
     """A damaged parcel is named, the exit code says so, and it can be removed."""
     parcel = hospital.add()
     chunk = hospital.folder / "vault" / parcel / "chunks" / "00000000"
-    chunk.write_bytes(chunk.read_bytes()[:-1] + b"\x00")
+    octets = chunk.read_bytes()
+    chunk.write_bytes(octets[:-1] + bytes([octets[-1] ^ 1]))
     done = hospital.run("rotate-key", "--compromised", "routine")
     assert done.exit_code == 3
     assert "vault remove" in done.stderr
