@@ -6,9 +6,10 @@
 
 A station is made below `--folder`, with a policy by which its keys are due at once, and a vault
 of sealed parcels.  Then `medshare rotate-key --due` runs as a program of its own, again and
-again, and is killed (SIGKILL) after a random time, until it was killed as often as asked; a
-last run may finish.  Before and after, every file of every parcel but `wrap` is hashed and its
-time of change noted; at the end every parcel is opened, chunk by chunk.
+again, and is killed (SIGKILL) after a random time, each rotation up to three times before it
+may finish, until there were as many kills as asked; a last rotation runs undisturbed.  Before
+and after, every file of every parcel but `wrap` is hashed and its time of change noted; at the
+end every parcel is opened, chunk by chunk.
 
 With `--light`, parcels share sealed files by hard links, and each has a `wrap` of its own: enough
 for what a rotation looks at, and hardly any of them opens.
@@ -22,6 +23,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,8 +41,9 @@ from medshare.packing import ChunkPacker, ChunkSealer
 from medshare.seal import Seal, encode_seal
 from medshare.sealing import ParcelKey, seal_manifest
 from medshare.sharing.outgoing import Secrets, SendOptions, facts_of
-from medshare.sharing.wrapped import WRAP_FILE, encode_wrap
+from medshare.sharing.wrapped import WRAP_FILE, encode_wrap, parse_wrap
 from medshare.station import Identity, Station
+from medshare.station.key_book import Happened, KeyBook
 from medshare.station.tier_keys import TierKeys
 from medshare.suites.intl import INTL
 from medshare.vault.store import Vault
@@ -192,13 +195,40 @@ def rotate(desk: Desk, *, kill_after: float | None = None) -> tuple[float, int]:
 
 
 def kill_often(desk: Desk, kills: int, whole: float, seed: int) -> dict[str, Any]:
-    """Kill rotations at random moments, *kills* times; return how that went."""
+    """Kill rotations at random moments of their whole length, until *kills* were; say where.
+
+    One rotation is killed at most three times and then completed, so that the kills are spread
+    over many rotations, and over the beginning, the middle and the end of each.
+    """
     draw, killed, finished = random.Random(seed), 0, 0
+    where: Counter[str] = Counter()
     while killed < kills:
-        _, code = rotate(desk, kill_after=draw.uniform(0.05, 1.1 * whole))
-        killed += code == -signal.SIGKILL
-        finished += code == 0
-    return {"killed": killed, "finished_before_the_kill": finished}
+        time.sleep(1.1)  # so that the keys are due again
+        for _ in range(min(draw.randint(1, 3), kills - killed)):
+            _, code = rotate(desk, kill_after=draw.uniform(0, whole))
+            finished += code == 0
+            if code != -signal.SIGKILL:
+                break
+            killed += 1
+            where[where_killed(desk)] += 1
+        else:
+            finished += rotate(desk)[1] == 0
+    return {
+        "killed": killed,
+        "rotations_finished": finished,
+        "share_of_keys_wrapped_when_killed": dict(sorted(where.items())),
+    }
+
+
+def where_killed(desk: Desk) -> str:
+    """Return how far a killed rotation had come: which tenth of the keys is wrapped anew."""
+    entries = KeyBook(desk.home).entries()
+    newest = [one.key for one in entries if one.what == Happened.MADE][-1]
+    if newest in {one.key for one in entries if one.what == Happened.ROTATION_DONE}:
+        return "starting, or ending"
+    labels = [parse_wrap(path.read_bytes())[1].label for path in desk.root.glob(f"*/{WRAP_FILE}")]
+    done = labels.count(newest)
+    return "all wrapped" if done == len(labels) else f"{10 * done // len(labels)}0 %"
 
 
 def open_all(desk: Desk) -> tuple[int, int]:
@@ -227,6 +257,7 @@ def measure_rotation(desk: Desk, arguments: argparse.Namespace) -> dict[str, Any
     )  # fmt: skip
     dry = time.perf_counter() - dry
     kills = kill_often(desk, arguments.kills, seconds, arguments.seed)
+    time.sleep(1.1)  # so that the keys are due again
     last, last_code = rotate(desk)
     after = fingerprint(desk.root)
     figures: dict[str, Any] = {
