@@ -195,6 +195,10 @@ class Fields:
         if value != expected:
             raise FormatError(f"field '{key}' of {self._what} is not '{expected}'")
 
+    def value(self, key: str) -> Any:
+        """Take a value of any kind, for the caller to check."""
+        return self._take(key)
+
     def finish(self) -> None:
         """Raise FormatError if any field was not taken."""
         if self._left:

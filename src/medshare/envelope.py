@@ -24,6 +24,7 @@ from medshare.chunk import (
 from medshare.chunking import MAX_CHUNK_SIZE, MAX_CHUNKS, MIN_CHUNK_SIZE
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.errors import FormatError, IntegrityError
+from medshare.grant import EXTENSION, Grant, Kind, Lineage, Permission, Terms, terms_from_critical
 from medshare.ids import PARCEL_ID_SIZE, STATION_ID_SIZE, ParcelId, StationId
 from medshare.suites import suite_named
 from medshare.suites.base import KEY_ID_SIZE, Buffer, PublicKey, Signer, Suite
@@ -69,6 +70,22 @@ class Envelope:
     manifest_digest: Digest
     digest: Digest
     """Digest of the whole encoded envelope; not part of it."""
+    grants: tuple[Grant, ...] = ()
+    """What each recipient may do, by station; none at all where nothing is restricted."""
+    department: str = ""
+    lineage: Lineage | None = None
+
+    @property
+    def kind(self) -> Kind:
+        """What this parcel is to the one that it continues, if it does."""
+        return Kind.ORIGINAL if self.lineage is None else self.lineage.kind
+
+    def grant_for(self, station: StationId) -> Grant | None:
+        """Return what *station* was granted; None where it was nothing, or nothing is restricted.
+
+        The sender needs no grant.
+        """
+        return next((grant for grant in self.grants if grant.station == station), None)
 
     @property
     def cipher_suite(self) -> Suite:
@@ -93,7 +110,7 @@ def encode_envelope(facts: Envelope, signers: Sequence[Signer]) -> tuple[Envelop
             "chunk_size": facts.chunk_size,
             "commitment": facts.commitment,
             "created": facts.created,
-            "critical": {},
+            "critical": Terms(facts.grants, facts.department, facts.lineage).to_critical(),
             "delete_after": facts.delete_after,
             "extra": {},
             "manifest_digest": facts.manifest_digest.value,
@@ -127,7 +144,9 @@ def parse_envelope(data: bytes) -> Envelope:
 def _from_body(body: bytes, data: bytes) -> Envelope:
     value = canonical.decode(body, limit=MAX_ENVELOPE_SIZE, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
-    canonical.refuse_unknown_critical(fields.mapping("critical"), frozenset())
+    critical = fields.mapping("critical")
+    canonical.refuse_unknown_critical(critical, frozenset({EXTENSION}))
+    terms = terms_from_critical(critical)
     fields.mapping("extra")
     suite = suite_named(fields.text("suite", maximum=32))
     sender_keys = signed.keys_from_value(
@@ -150,9 +169,28 @@ def _from_body(body: bytes, data: bytes) -> Envelope:
         manifest_size=fields.uint("manifest_size", minimum=1, maximum=MAX_SEALED_MANIFEST),
         manifest_digest=Digest(fields.octets("manifest_digest", size=DIGEST_SIZE)),
         digest=suite.digest(data),
+        grants=terms.grants,
+        department=terms.department,
+        lineage=terms.lineage,
     )
     fields.finish()
+    _require_grants_for_recipients(envelope)
     return envelope
+
+
+def _require_grants_for_recipients(envelope: Envelope) -> None:
+    """Raise FormatError unless those who may view are those to whom the key is wrapped.
+
+    Where nothing is granted, nothing is restricted.  The sender wraps to itself and is
+    granted nothing.
+    """
+    if not envelope.grants:
+        return
+    viewers = {one.station for one in envelope.grants if one.allows(Permission.VIEW)}
+    if envelope.grant_for(envelope.sender) is not None:
+        raise FormatError("the sender of an envelope grants itself something")
+    if viewers != {one.station for one in envelope.recipients} - {envelope.sender}:
+        raise FormatError("the key is not wrapped to those, and only those, who may view")
 
 
 def _tier(text: str) -> str:
