@@ -4,9 +4,11 @@ A station signs every request to a relay, and the relay accepts a request once. 
 part of RFC 9421 that medshare uses, and nothing else of it is accepted:
 
 - one signature, labelled ``medshare``, over ``@method``, ``@authority``, ``@path`` and ``@query``;
-  a request with a body also covers ``content-digest`` and ``content-length``, in this order;
+  a request with a body also covers ``content-digest`` and ``content-length``, and one that is made
+  within a session ``medshare-session``, in this order;
 - the parameters ``created``, ``nonce``, ``keyid``, ``alg`` and ``tag="medshare/1"``, all of them,
   in this order; ``alg`` is ``ed25519`` or another of `ALGORITHMS`;
+- a second signature, labelled ``certificate``, may follow; `clientcert` makes and reads it;
 - the fields are read as one fixed shape, so what is accepted is exactly what `sign_request` writes.
 
 ``Content-Digest`` carries the hash that goes with the algorithm: ``blake3``, or ``sm3`` where SM2
@@ -20,7 +22,7 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from medshare.errors import AccessDeniedError, FormatError
 from medshare.suites.signatures import SIGNATURES
@@ -34,13 +36,23 @@ DIGEST_KEYS = frozenset(one.request_hash for one in ALGORITHMS.values())
 
 NONCE_BYTES = 16
 MAX_SKEW = 300  # seconds between the two clocks, and the longest life of a request
-MAX_FIELD = 512  # bytes of one signature field; `sign_request` writes fewer than 350
+MAX_FIELD = 2048  # bytes of one signature field; one signature takes fewer than 400 without RSA
+SESSION_FIELD = "Medshare-Session"
+SECOND = ", certificate="  # between the signature of a station and that of its certificate
 
 _TARGET_COMPONENTS = ("@method", "@authority", "@path", "@query")
 _BODY_COMPONENTS = (*_TARGET_COMPONENTS, "content-digest", "content-length")
+_SESSION_COMPONENT = "medshare-session"
+_COVERED = {
+    (*basis, *session): (basis == _BODY_COMPONENTS, bool(session))
+    for basis in (_TARGET_COMPONENTS, _BODY_COMPONENTS)
+    for session in ((), (_SESSION_COMPONENT,))
+}
 _DIGEST_BYTES = 32
 _MAX_TARGET = 8192
-_SIGNED_FIELDS = frozenset({"signature-input", "signature", "content-digest", "content-length"})
+_SIGNED_FIELDS = frozenset(
+    {"signature-input", "signature", "content-digest", "content-length", _SESSION_COMPONENT}
+)
 
 _KEY_ID = re.compile(r"[A-Za-z0-9:._-]{1,128}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]")  # 16 bytes in base64url, unused bits zero
@@ -48,6 +60,7 @@ _METHOD = re.compile(r"[A-Z]{1,16}")
 _AUTHORITY = re.compile(r"[a-z0-9.:\[\]_-]{1,255}")
 _PATH = re.compile(r'/[!"$->@-~]*')
 _QUERY = re.compile(r'(?:\?[!"$-~]*)?')
+_SESSION = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]")  # 32 bytes in base64url
 _LENGTH = re.compile(r"0|[1-9][0-9]{0,17}")
 _INPUT = re.compile(
     rf'{LABEL}=(?P<params>\((?P<components>"[a-z@-]+"(?: "[a-z@-]+")*)\)'
@@ -88,6 +101,7 @@ class Request:
     path: str
     query: str = ""
     body: Body | None = None
+    session: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +109,20 @@ class SignatureInput:
     """One parsed and well-formed, but not yet verified, signature."""
 
     covers_body: bool
+    covers_session: bool
     created: int
     nonce: str
     key_id: str
     params: str
     algorithm: str
     signature: bytes
+    second: tuple[str, str] | None = None
+    """Parameters and signature of the second one, as they came."""
 
 
 def content_digest(body_digest: bytes, hash_name: str = "blake3") -> str:
     """Return the Content-Digest value (RFC 9530 §2) for a body with this digest."""
-    return f"{hash_name}={_byte_sequence(body_digest)}"
+    return f"{hash_name}={byte_sequence(body_digest)}"
 
 
 def parse_content_digest(value: str) -> tuple[bytes, str]:
@@ -116,7 +133,7 @@ def parse_content_digest(value: str) -> tuple[bytes, str]:
     hash_name, _, sequence = value.partition("=")
     if hash_name not in DIGEST_KEYS:
         raise FormatError("the content-digest field does not carry a digest that is known here")
-    return _parse_byte_sequence(sequence, _DIGEST_BYTES, "content-digest"), hash_name
+    return parse_byte_sequence(sequence, _DIGEST_BYTES, "content-digest"), hash_name
 
 
 def signature_base(components: Sequence[tuple[str, str]], params: str) -> bytes:
@@ -166,10 +183,12 @@ def sign_request(
     signature = sign(signature_base(components, params))
     fields = {
         "Signature-Input": f"{LABEL}={params}",
-        "Signature": f"{LABEL}={_byte_sequence(signature)}",
+        "Signature": f"{LABEL}={byte_sequence(signature)}",
     }
     if request.body is not None:
         fields["Content-Digest"] = content_digest(request.body.digest, request.body.hash)
+    if request.session:
+        fields[SESSION_FIELD] = request.session
     return fields
 
 
@@ -194,8 +213,19 @@ def parse_body(headers: Headers) -> Body | None:
     return Body(octets, int(length), hash_name)
 
 
+def parse_session(headers: Headers) -> str:
+    """Return the session within which a request is made; empty when it names none.
+
+    Raises `FormatError` for what cannot be one.
+    """
+    session = _signed_fields(headers).get(_SESSION_COMPONENT, "")
+    if session and not _SESSION.fullmatch(session):
+        raise FormatError("the session of the request is malformed")
+    return session
+
+
 def parse_signature_headers(headers: Headers) -> SignatureInput:
-    """Return the one signature of a request, checked for shape only.
+    """Return the signature of a request, and what follows it, checked for shape only.
 
     Raises `AccessDeniedError` when the request is not signed at all, `FormatError` when the fields
     are not exactly what `sign_request` writes.
@@ -203,27 +233,30 @@ def parse_signature_headers(headers: Headers) -> SignatureInput:
     fields = _signed_fields(headers)
     if "signature-input" not in fields or "signature" not in fields:
         raise AccessDeniedError("the request is not signed; sign it with the key of a station")
-    match = _INPUT.fullmatch(fields["signature-input"])
-    if match is None:
+    first, follows, second_input = fields["signature-input"].partition(SECOND)
+    signature, signed, second_signature = fields["signature"].partition(SECOND)
+    match = _INPUT.fullmatch(first)
+    if match is None or follows != signed:
         raise FormatError("the signature-input field is malformed")
     covered = tuple(match["components"].replace('"', "").split(" "))
-    if covered not in (_TARGET_COMPONENTS, _BODY_COMPONENTS):
+    if covered not in _COVERED:
         raise FormatError("the signature does not cover exactly the parts it must")
     prefix = f"{LABEL}="
-    if not fields["signature"].startswith(prefix):
+    if not signature.startswith(prefix):
         raise FormatError("the signature field is malformed")
+    covers_body, covers_session = _COVERED[covered]
     return SignatureInput(
-        covers_body=covered == _BODY_COMPONENTS,
+        covers_body=covers_body,
+        covers_session=covers_session,
         created=int(match["created"]),
         nonce=match["nonce"],
         key_id=match["key_id"],
         params=match["params"],
         algorithm=match["algorithm"],
-        signature=_parse_byte_sequence(
-            fields["signature"][len(prefix) :],
-            ALGORITHMS[match["algorithm"]].signature_size,
-            "signature",
+        signature=parse_byte_sequence(
+            signature[len(prefix) :], ALGORITHMS[match["algorithm"]].signature_size, "signature"
         ),
+        second=(second_input, second_signature) if follows else None,
     )
 
 
@@ -292,6 +325,8 @@ def verify_request(
     """
     if signature.covers_body != (request.body is not None):
         raise FormatError("the signature must cover the body when there is one, and only then")
+    if signature.covers_session != bool(request.session):
+        raise FormatError("the signature must cover the session when there is one, and only then")
     if request.body and request.body.hash != ALGORITHMS[signature.algorithm].request_hash:
         raise FormatError("the content-digest field does not go with the algorithm that signed it")
     if abs(now - signature.created) > memory.max_skew:
@@ -328,7 +363,12 @@ def _components(request: Request) -> list[tuple[str, str]]:
             content_digest(request.body.digest, request.body.hash),
             str(request.body.length),
         ]
-    return list(zip(_BODY_COMPONENTS, values, strict=False))
+    covered = list(zip(_BODY_COMPONENTS, values, strict=False))
+    if request.session:
+        if not _SESSION.fullmatch(request.session):
+            raise FormatError("the session of the request is malformed")
+        covered.append((_SESSION_COMPONENT, request.session))
+    return covered
 
 
 def _signed_fields(headers: Headers) -> dict[str, str]:
@@ -344,17 +384,17 @@ def _signed_fields(headers: Headers) -> dict[str, str]:
     return fields
 
 
-def _byte_sequence(value: bytes) -> str:
+def byte_sequence(value: bytes) -> str:
     """Return a byte sequence of RFC 8941 §3.3.5."""
     return f":{base64.b64encode(value).decode('ascii')}:"
 
 
-def _parse_byte_sequence(value: str, length: int, field: str) -> bytes:
+def parse_byte_sequence(value: str, length: int, field: str) -> bytes:
     """Return exactly ``length`` bytes, refusing base64 that has a second spelling."""
     try:
         decoded = base64.b64decode(value[1:-1], validate=True)
     except (binascii.Error, ValueError) as error:
         raise FormatError(f"the {field} field is not base64") from error
-    if len(decoded) != length or _byte_sequence(decoded) != value:
+    if len(decoded) != length or byte_sequence(decoded) != value:
         raise FormatError(f"the {field} field does not hold {length} bytes in canonical base64")
     return decoded
