@@ -13,7 +13,6 @@ from medshare.suites import SUITE_NAMES
 from medshare.trust.policy import (
     BUILT_IN,
     KEYSTORES,
-    MAX_SPAN,
     MAX_TIERS,
     MAX_USES,
     RESERVED,
@@ -21,10 +20,9 @@ from medshare.trust.policy import (
     Policy,
     TierPolicy,
     parse_policy,
-    parse_span,
-    span_text,
     to_toml,
 )
+from medshare.trust.policy_table import MAX_SPAN, parse_span, span_text
 
 DAY = 86400
 STRICT = """
