@@ -43,6 +43,38 @@ def test_a_study_arrives_whole_and_is_receipted(case: Case) -> None:
     assert find_receipts(case.a.station, sent.parcel) == find_receipts(case.b.station, sent.parcel)
 
 
+def test_what_was_delivered_is_not_sent_again(case: Case) -> None:
+    """The same command says how it ended; changed files, or a wish, make a new parcel."""
+    first = case.send().parcel
+    case.receive(first)
+    case.send(wait=5)
+    again = case.send(wait=5)
+    assert (again.parcel, again.moved_chunks, set(again.receipts)) == (
+        first, 0, {case.b.station.id},
+    )  # fmt: skip
+    anew = case.send(anew=True).parcel
+    assert anew != first
+    assert case.send().parcel == anew
+    case.receive(anew)
+    case.send(wait=5)
+    (case.study / "one.dcm").write_bytes(b"another image")
+    assert case.send().parcel not in {first, anew}
+
+
+def test_a_lost_receipt_is_fetched_again(case: Case) -> None:
+    """A delivered parcel whose receipt is gone from here is asked for it once more."""
+    parcel = case.send().parcel
+    case.receive(parcel)
+    case.send(wait=5)
+    for kept in case.a.station.receipts().glob("*.receipt"):
+        kept.unlink()
+    again = case.send(wait=5)
+    assert (again.parcel, again.moved_chunks, set(again.receipts)) == (
+        parcel, 0, {case.b.station.id},
+    )  # fmt: skip
+    assert find_receipts(case.a.station, parcel) == find_receipts(case.b.station, parcel)
+
+
 def test_nothing_of_medshare_is_left_in_the_output(case: Case) -> None:
     """After receiving, the output folder holds the study alone."""
     case.receive(case.send().parcel)

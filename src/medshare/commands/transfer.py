@@ -167,7 +167,7 @@ class Waitable(click.Command):
     metavar="RATE",
     help="Bytes a second (20M), or by the time of day ('08:00,20M;18:00,off').",
 )
-@click.option("--new", "anew", is_flag=True, help="A new parcel, not the rest of an earlier one.")
+@click.option("--new", "anew", is_flag=True, help="A new parcel, whatever an earlier run sent.")
 @click.option("--follow-symlinks", is_flag=True, help="Send what symbolic links point to.")
 @click.option("--skip-hidden", is_flag=True, help="Leave out names that begin with a dot.")
 @output_options
@@ -181,7 +181,8 @@ def send(
     """Seal files and folders to contacts, and send them.
 
     Nobody but the contacts named can read what is sent. Running the same command again
-    goes on where an interrupted one stopped; nothing is sent or read twice.
+    goes on where an interrupted one stopped; nothing is sent or read twice, and what was
+    delivered is not sent again.
     """
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing.send import send as send_parcel

@@ -2,11 +2,13 @@
 
 The outbox keeps, for each parcel, `envelope`, `manifest`, later `seal`, and a `journal`;
 `pending-<request>` names the parcel in which a request (these paths, to these
-recipients, this way) is being answered, so that the same command goes on with it.
+recipients, this way) is being answered, so that the same command goes on with it, and
+`delivered-<request>` the one in which it was, so that it is not sent twice.
 """
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,7 +17,7 @@ from medshare import canonical
 from medshare.chunking import DEFAULT_CHUNK_SIZE, MAX_CHUNK_SIZE, MAX_CHUNKS, Layout
 from medshare.codecs import Effort
 from medshare.digest import Digest
-from medshare.disk.atomic import read_file, write_file
+from medshare.disk.atomic import read_file, storage_errors, write_file
 from medshare.disk.journal_file import JournalFile
 from medshare.disk.sources import Sources
 from medshare.envelope import (
@@ -108,6 +110,11 @@ class Outgoing:
         sender = self.envelope.sender
         return tuple(s.station for s in self.envelope.recipients if s.station != sender)
 
+    @property
+    def delivered(self) -> bool:
+        """Whether every recipient's receipt has been verified."""
+        return "receipted" in self.history.milestones
+
     def note(self, record: Record, *, sync: bool = False) -> None:
         """Append *record* to the journal."""
         self.journal.append(record.encode(), sync=sync)
@@ -120,10 +127,23 @@ class Outgoing:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What identifies a request to send, and the file that names the parcel answering it."""
+    """What identifies a request to send, and the files that name the parcel answering it."""
 
     digest: Digest
     pointer: Path
+    delivered: Path
+
+    def close(self, *, receipted: bool) -> None:
+        """Let no run take the parcel up again; with receipts, let the next say how it ended.
+
+        Who is killed now cannot have told anybody that all is done: the same command must find
+        that out, rather than send everything once more.
+        """
+        with storage_errors("close the request"), suppress(FileNotFoundError):
+            if receipted:
+                self.pointer.replace(self.delivered)
+            else:
+                self.pointer.unlink()
 
 
 def request_of(
@@ -143,19 +163,21 @@ def request_of(
         [sorted(options.suites), options.mixed],
     ]
     digest = suite_named("intl").digest(_REQUEST, canonical.encode(asked))
-    return Request(digest, station.home / "outbox" / f"pending-{digest.hex[:32]}")
+    outbox, name = station.home / "outbox", digest.hex[:32]
+    return Request(digest, outbox / f"pending-{name}", outbox / f"delivered-{name}")
 
 
 def take_up(request: Request, station: Station, identity: Identity) -> Outgoing | None:
-    """Return the parcel that an earlier run began for this request, or None.
+    """Return the parcel that an earlier run began, or delivered, for this request, or None.
 
     A parcel whose files are damaged or missing is left aside: a new one costs an upload,
     never correctness.  Raises StorageError when another process is sending it right now.
     """
-    if not request.pointer.exists():
+    pointer = request.pointer if request.pointer.exists() else request.delivered
+    if not pointer.exists():
         return None
     try:
-        text = read_file(request.pointer, limit=64, what="the outbox").decode("ascii", "replace")
+        text = read_file(pointer, limit=64, what="the outbox").decode("ascii", "replace")
         folder = station.outbox(parcel_id_from_text(text.strip()))
         journal = JournalFile.open(folder / "journal")
     except FormatError:

@@ -29,6 +29,7 @@ from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
 
 _LOCK: Final = "outbox.lock"
+_DELIVERED: Final = "an earlier run delivered this; --new sends it again as a new parcel"
 MAX_RESTARTS: Final = 2
 
 __all__ = ["SendOptions", "SendResult", "send"]
@@ -47,7 +48,8 @@ def send(
     """Seal *paths* to the contacts *to* and move them; go on where an earlier run stopped.
 
     Returns when the parcel is sealed at the far side and, with `options.wait`, when every
-    recipient's receipt has been verified or that time is over.
+    recipient's receipt has been verified or that time is over.  What an earlier run delivered is
+    not sent again, unless `options.anew` asks for it or the files changed.
 
     Raises:
         SourceChangedError: a file kept changing while it was read.
@@ -66,8 +68,7 @@ def send(
     with station.record.signed(identity.signers):
         result = _send(request, paths, to, identity, station, transport, options, on_event)
     if not result.missing_receipts:
-        # Last of all: killed before, the next run still says how this parcel ended.
-        request.pointer.unlink(missing_ok=True)
+        request.close(receipted=bool(result.receipts))
     return result
 
 
@@ -91,10 +92,12 @@ def _send(
                 request, sources, to, identity, station, transport, options, on_event
             )
         try:
+            sending = Sending(outgoing, sources, station, identity, transport, options, on_event)
+            if (done := sending.delivered_before()) is not None:
+                on_event(Notice("send.delivered", _DELIVERED))
+                return done
             _record(outgoing, station)
-            return Sending(outgoing, sources, station, identity, transport, options, on_event).run(
-                peer=", ".join(one.name for one in to)
-            )
+            return sending.run(peer=", ".join(one.name for one in to))
         except SourceChangedError as error:
             _abandon(outgoing, transport)
             restarts += 1
@@ -138,9 +141,10 @@ def _outgoing(
         first = outgoing.history.first
         if isinstance(first, Begun) and sources.matches(first.sources) and not options.anew:
             return outgoing
-        reason = "as asked" if options.anew else "the files changed since the last run"
-        on_event(Notice("send.changed", f"{reason}: starting anew"))
-        _abandon(outgoing, transport)
+        if not outgoing.delivered:
+            reason = "as asked" if options.anew else "the files changed since the last run"
+            on_event(Notice("send.changed", f"{reason}: starting anew"))
+            _abandon(outgoing, transport)
         outgoing.journal.close()
     return begin(
         request,

@@ -89,12 +89,16 @@ class Sending:
         self._seal = self._earlier_seal()
         self._work = WorkList(outgoing.layout.chunk_count)
 
+    def delivered_before(self) -> SendResult | None:
+        """Return what an earlier run delivered, if it did and every receipt is still here."""
+        kept = self._kept_receipts() if self._out.delivered else {}
+        if len(kept) == len(self._out.recipients) > 0:
+            return self._end(list(self._out.history.chunks), kept)
+        return None
+
     def run(self, *, peer: str) -> SendResult:
         """Do all of it; return what was done."""
         out = self._out
-        kept = self._kept_receipts() if "receipted" in out.history.milestones else {}
-        if len(kept) == len(out.recipients) > 0:
-            return self._end(list(out.history.chunks), kept)
         self._line.retrying("announcing", self._announce)
         stored = self._line.retrying("asking", partial(self._transport.stored, out.parcel))
         resumed = self._adopt(stored)
@@ -114,7 +118,7 @@ class Sending:
         """Close the request if everybody has given a receipt; return what was done."""
         out = self._out
         missing = tuple(one for one in out.recipients if one not in receipts)
-        if not missing:
+        if not missing and not out.delivered:
             out.note(Reached("receipted"), sync=True)
         self._meter.tell(self._finished("sealed" if missing else "delivered"))
         return SendResult(
