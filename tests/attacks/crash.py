@@ -13,6 +13,7 @@ import signal
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,6 +21,7 @@ from typing import Final
 
 from tests.attacks import mutants  # first, so that a mutant is in its place in time
 from tests.attacks.crash_world import CHUNK, PATIENCE, WORKERS, Child, World
+from tests.attacks.faults import EXIT, Point
 
 ENVELOPE: Final = 108 + 60
 """Octets that a chunk of this study may have on the wire beyond its plaintext."""
@@ -38,6 +40,8 @@ class Report:
     points: int = 0
     """Calls before which the process was killed, or moments at which it was."""
     kills: int = 0
+    unreached: int = 0
+    """Points beyond the last call of a run: how many a run makes differs from one to the next."""
     restarts: int = 0
     most_resent: int = 0
     """Chunks that one run moved more often than once."""
@@ -75,7 +79,8 @@ class Sweep:
             again = len(moved) - len(set(moved))
             self.report.most_resent = max(self.report.most_resent, again)
             if again > allowed:
-                self.fail(point, f"{again} chunks were moved twice ({method})")
+                reasons = Counter(self.world.said("retried"))
+                self.fail(point, f"{again} chunks were moved twice ({method}): {dict(reasons)}")
 
     def finish(self, child: Child, again: Callable[[], Child], point: object) -> None:
         """Wait for *child*; start it again when it was killed, until it has done its work."""
@@ -94,9 +99,20 @@ class Sweep:
             raise RuntimeError("the relay does not start")
         return child
 
+    def at(self, act: Callable[[Point], dict[str, int]], point: int | str) -> None:
+        """Let *act* end a process at *point*, or show that it made fewer calls than that."""
+        self.report.points += 1
+        killed = self.report.kills
+        made = sum(act(point).values())
+        if self.report.kills > killed:
+            return
+        self.report.unreached += 1
+        if isinstance(point, str) or not 0 < made < point:
+            self.fail(point, f"nobody died, and {made} calls were made")
+
     # --- the roles -----------------------------------------------------------------------
 
-    def sender(self, point: int | None) -> dict[str, int]:
+    def sender(self, point: Point) -> dict[str, int]:
         """Kill the sender at *point*, then complete everything; return the sender's calls."""
         world = self.world
         world.renew()
@@ -112,7 +128,7 @@ class Sweep:
         finally:
             relay.kill()
 
-    def receiver(self, point: int | None) -> dict[str, int]:
+    def receiver(self, point: Point) -> dict[str, int]:
         """Kill the receiver at *point*, then complete everything."""
         world = self.world
         world.renew()
@@ -128,7 +144,7 @@ class Sweep:
         finally:
             relay.kill()
 
-    def collector(self, point: int | None) -> dict[str, int]:
+    def collector(self, point: Point) -> dict[str, int]:
         """Kill the sender while it collects the receipt."""
         world = self.world
         world.renew()
@@ -144,15 +160,15 @@ class Sweep:
         finally:
             relay.kill()
 
-    def together(self, point: int | None) -> dict[str, int]:
+    def together(self, point: Point) -> dict[str, int]:
         """Kill the relay at *point*, with sender and receiver at work, and start it again."""
         self.world.renew()
         trio = Trio(self, relay_dies_at=point)
         try:
             trio.work(point)
-            self.judge(point, allowed=2 * WORKERS)
         finally:
             first = trio.end()
+        self.judge(point, allowed=2 * WORKERS)
         return first
 
     def anything(self, seed: int) -> None:
@@ -161,9 +177,9 @@ class Sweep:
         trio = Trio(self, dice=random.Random(seed))
         try:
             trio.work(f"seed {seed}")
-            self.judge(f"seed {seed}", allowed=2 * WORKERS * (KILLS_A_ROUND - 1))
         finally:
             trio.end()
+        self.judge(f"seed {seed}", allowed=2 * WORKERS * (KILLS_A_ROUND - 1))
 
     # --- helpers -------------------------------------------------------------------------
 
@@ -188,7 +204,7 @@ class Trio:
     """Sender, receiver and relay at work together; whoever dies is started again."""
 
     def __init__(
-        self, one: Sweep, *, relay_dies_at: int | None = None, dice: random.Random | None = None
+        self, one: Sweep, *, relay_dies_at: Point = None, dice: random.Random | None = None
     ) -> None:
         self._world, self._report, self._fail = one.world, one.report, one.fail
         self._start_relay = one.relay
@@ -253,10 +269,17 @@ class Trio:
         for child in (self._sender, self._receiver):
             if child is not None:
                 child.kill()
+        self._end_relay()
+        if self._relay.status == KILLED:  # while it closed its files: it must start again
+            self._count(self._relay)
+            self._relay = self._start_relay()
+            self._end_relay()
+        return Sweep.calls(self._relay) if self._relay is self._first else {}
+
+    def _end_relay(self) -> None:
         if self._relay.poll() is None:
             os.kill(self._relay.pid, signal.SIGTERM)
             self._relay.wait()
-        return Sweep.calls(self._relay) if self._relay is self._first else {}
 
 
 def said(child: Child, name: str) -> str:
@@ -281,9 +304,9 @@ def sweep(role: str, *, every: int, offset: int, rounds: int) -> Report:
                 "relay": one.together,
             }[role]
             one.report.calls = dict(sorted(act(None).items()))
-            for point in range(1 + offset, sum(one.report.calls.values()) + 1, every):
-                one.report.points += 1
-                act(point)
+            calls = sum(one.report.calls.values())
+            for point in (*range(1 + offset, calls + 1, every), EXIT):
+                one.at(act, point)
                 one.world.forget()
     one.report.seconds = round(time.monotonic() - begun, 1)
     return one.report

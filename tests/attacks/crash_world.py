@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,18 +29,18 @@ from medshare.relay.folder import DataFolder
 from medshare.relay.service import opened
 from medshare.relay.serving import serve
 from medshare.relay.settings import Limits, server_limits
-from medshare.sharing.events import Event, Planned
+from medshare.sharing.events import Event, Planned, Retrying
 from medshare.sharing.receive import ReceiveOptions, receive
 from medshare.sharing.send import SendOptions, send
 from medshare.sharing.verify import verify_parcel
 from medshare.station import Station
 from medshare.transport.relay import RelayTransport
-from tests.attacks.faults import Faults, counting
+from tests.attacks.faults import EXIT, Faults, Point, counting
 from tests.people import Person, make_person
 
 CHUNK: Final = 1024
 WORKERS: Final = 2
-PATIENCE: Final = 60.0  # seconds, so that a broken run ends
+PATIENCE: Final = 180.0  # seconds, so that a broken run ends
 FILES: Final = {
     "one.dcm": bytes(range(256)) * 9,
     "two.dcm": b"pixels" * 300,
@@ -105,6 +106,12 @@ class Child:
 Say = Callable[..., None]
 
 
+def tell_retries(say: Say, event: Event) -> None:
+    """Say what is tried again, and why."""
+    if isinstance(event, Retrying):
+        say(retried=f"{event.what}: {event.reason}")
+
+
 @dataclass
 class World:
     """A folder with homes, a study and a relay's data, fresh for each run."""
@@ -153,7 +160,7 @@ class World:
         self,
         job: Callable[[Say, Faults], None],
         *,
-        kill_at: int | None = None,
+        kill_at: Point = None,
         sockets: bool = True,
     ) -> Child:
         """Run *job* in a process of its own, which dies before its call number *kill_at*."""
@@ -166,7 +173,7 @@ class World:
         finally:
             os._exit(99)
 
-    def send(self, *, wait: float = 0, kill_at: int | None = None) -> Child:
+    def send(self, *, wait: float = 0, kill_at: Point = None) -> Child:
         """Let Alice send the study."""
 
         def job(say: Say, _: Faults) -> None:
@@ -175,8 +182,9 @@ class World:
             def heard(event: Event) -> None:
                 if isinstance(event, Planned):
                     say(parcel=event.parcel.hex())
+                tell_retries(say, event)
 
-            with closing(RelayTransport(self.url, person.identity, stall_seconds=10)) as transport:
+            with closing(RelayTransport(self.url, person.identity)) as transport:
                 done = send(
                     [self.folder / "study"],
                     to=[person.station.contacts.named("bob")],
@@ -192,12 +200,12 @@ class World:
 
         return self.fork(job, kill_at=kill_at)
 
-    def receive(self, parcel: str, *, kill_at: int | None = None) -> Child:
+    def receive(self, parcel: str, *, kill_at: Point = None) -> Child:
         """Let Bob receive the parcel."""
 
         def job(say: Say, _: Faults) -> None:
             person = Person(Station.open(self.folder / "b"))
-            with closing(RelayTransport(self.url, person.identity, stall_seconds=10)) as transport:
+            with closing(RelayTransport(self.url, person.identity)) as transport:
                 done = receive(
                     parcel_id_from_text(parcel),
                     identity=person.identity,
@@ -205,12 +213,13 @@ class World:
                     transport=transport,
                     output=self.folder / "out",
                     options=ReceiveOptions(workers=WORKERS, give_up_after=PATIENCE),
+                    on_event=partial(tell_retries, say),
                 )
             say(received=len(done.files), moved=done.moved_chunks)
 
         return self.fork(job, kill_at=kill_at)
 
-    def relay(self, *, kill_at: int | None = None) -> Child:
+    def relay(self, *, kill_at: Point = None) -> Child:
         """Start the relay; it says `ready` when it takes connections."""
 
         def job(say: Say, faults: Faults) -> None:
@@ -227,6 +236,11 @@ class World:
         return self.fork(job, kill_at=kill_at, sockets=False)
 
     # --- what was done ---------------------------------------------------------------------
+
+    def said(self, name: str) -> list[str]:
+        """Return every value of *name* that any process has said in this run."""
+        lines = [line for path in self.folder.glob("said-*") for line in Child(0, path).lines()]
+        return [str(line[name]) for line in lines if name in line]
 
     def moved(self, method: str) -> list[str]:
         """Return the chunks that were put (`PUT`) or fetched (`GET`), one entry a request."""
@@ -266,9 +280,7 @@ class World:
         return found
 
 
-def _run(
-    job: Callable[[Say, Faults], None], said: Path, kill_at: int | None, *, sockets: bool
-) -> int:
+def _run(job: Callable[[Say, Faults], None], said: Path, kill_at: Point, *, sockets: bool) -> int:
     """Do *job* with faults installed; return the exit code."""
     log = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     write = os.write
@@ -281,6 +293,7 @@ def _run(
     faults.install(sockets=sockets)
     try:
         job(say, faults)
+        faults.tick(EXIT)  # all is done, and whoever started this has not heard of it
     except MedshareError as error:
         say(error=error.code, message=error.message)
         return exit_code(error)

@@ -25,13 +25,17 @@ FILE_CALLS: Final = (
 )  # fmt: skip
 SOCKET_CALLS: Final = ("connect", "send", "sendall", "recv", "recv_into")
 C_CALLS: Final = frozenset({"renameat2", "syncfs", "fallocate"})
+EXIT: Final = "exit"
+"""The last moment: everything is done, and whoever asked has not been told."""
+Point = int | str | None
+"""Before which call to die: its number, or the first of that name; None is never."""
 _write = os.write
 
 
 class Faults:
-    """Counts the calls of this process, and ends it before call number *last*."""
+    """Counts the calls of this process, and ends it before *last*."""
 
-    def __init__(self, last: int | None) -> None:
+    def __init__(self, last: Point) -> None:
         self.calls: Counter[str] = Counter()
         self._last = last
         self._seen = 0
@@ -42,7 +46,7 @@ class Faults:
         with self._lock:
             self._seen += 1
             self.calls[name] += 1
-            if self._seen == self._last:
+            if self._last in {self._seen, name}:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     def install(self, *, sockets: bool = True) -> None:
