@@ -31,6 +31,7 @@ EXIT_CODES: Final[dict[type[MedshareError], int]] = {
     errors.IncompleteError: 3,
     errors.CodecError: 3,
     errors.AuthenticityError: 3,
+    errors.GrantError: 3,
     errors.SignatureError: 3,
     errors.AuditError: 3,
     errors.UntrustedSignerError: 4,

@@ -10,6 +10,7 @@
     │   ├── IncompleteError          chunks, seal or files are missing
     │   └── CodecError               compressed bytes do not decode
     ├── AuthenticityError            not from whom it claims
+    │   ├── GrantError               made, or passed on, by somebody who was not granted that
     │   ├── SignatureError           a signature is missing or does not verify
     │   └── UntrustedSignerError     well signed, by somebody nobody here trusts
     │       ├── RevokedError         with keys, or by a station, that was trusted once
@@ -102,6 +103,12 @@ class AuthenticityError(MedshareError):
     """Not from whom it claims to be."""
 
     code = "authenticity"
+
+
+class GrantError(AuthenticityError):
+    """It continues another parcel as no grant allowed; the code says which rule failed."""
+
+    code = "grant"
 
 
 class SignatureError(AuthenticityError):
