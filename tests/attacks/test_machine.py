@@ -57,6 +57,11 @@ def fill(folder: Path) -> Path:
     return ballast
 
 
+def used(folder: Path) -> int:
+    """Return the octets that *folder* takes on its disk."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+
+
 def new_relay(stage: Stage, folder: Path) -> None:
     """Make the folder of a new relay at which the stations of the stage are enrolled."""
     shutil.copytree(stage.relay.data / "cards", folder / "cards")
@@ -117,9 +122,10 @@ def test_a_disk_that_fails_in_mid_transfer(
 def test_a_full_disk_at_the_sender(stage: Stage, tmp_path: Path) -> None:
     """No room in the outbox: exit 6, nothing announced; with room the same command sends."""
     study = stage.study()
-    with small_disk(tmp_path / "disk", 1 << 20) as disk:
+    before = stage.alice.station.home  # with all that she has sent until now
+    with small_disk(tmp_path / "disk", used(before) + (1 << 20)) as disk:
         home = disk / "home"
-        subprocess.run(["cp", "-a", str(stage.alice.station.home), str(home)], check=True)
+        shutil.copytree(before, home)
         person = Person(Station.open(home))
         ballast = fill(disk)
         stage.liar.be(honest)
