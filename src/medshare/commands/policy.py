@@ -94,6 +94,8 @@ def policy_record(rules: "Policy") -> dict[str, Any]:
                 "keep_for": one.keep_for,
                 "max_uses": one.max_uses,
                 "require": str(one.require),
+                "grants": str(one.grants),
+                "default_role": one.default_role or None,
             }
             for one in rules.tiers
         ],

@@ -28,6 +28,7 @@ from medshare.trust.policy_table import (
     span_text,
     table_of,
 )
+from medshare.trust.roles import ONLY_BUILT_IN, Roles, parse_roles, roles_toml
 
 VERSION: Final = 1
 KEYSTORES: Final = ("file", "keyring", "pkcs11")
@@ -41,8 +42,18 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?")
 RESERVED: Final = ("all", "identity")
 """Words that name other keys where a tier could be named."""
 _FOREVER: Final = "forever"
-_KEYS: Final = ("break_glass", "departments", "identity", "mixed_suites", "tiers", "version")
+_KEYS: Final = (
+    "break_glass",
+    "departments",
+    "identity",
+    "mixed_suites",
+    "roles",
+    "tiers",
+    "version",
+)
 _TIER_KEYS: Final = (
+    "default_role",
+    "grants",
     "keep_for",
     "keystores",
     "max_uses",
@@ -72,6 +83,15 @@ class Require(StrEnum):
     """Only those for whom a trusted authority vouches (`trust.certification`)."""
 
 
+class Grants(StrEnum):
+    """Whether the sender must say what recipients may do."""
+
+    OPTIONAL = "optional"
+    """Where nothing is granted, nothing is restricted."""
+    REQUIRED = "required"
+    """Nothing is sent, or taken, without."""
+
+
 class Reader(StrEnum):
     """Who may open something at this station."""
 
@@ -99,6 +119,18 @@ class TierPolicy:
     """What a sender must be for something of this tier to be opened here."""
     reader: Reader = Reader.ANYONE
     """What this station must be to open it."""
+    grants: Grants = Grants.OPTIONAL
+    default_role: str = ""
+    """Under which role recipients get something when the sender names none; '' is none."""
+
+    def require_grants(self, *, stated: bool) -> None:
+        """Raise PolicyError when this tier demands grants and none are *stated*."""
+        if self.grants is Grants.REQUIRED and not stated:
+            raise refused(
+                f"tier '{self.name}' is allowed only with a grant for each recipient",
+                "grants",
+                hint="name a role: medshare send PATH --to NAME --role consultant",
+            )
 
     def require_keystore(self, backend: str) -> None:
         """Raise PolicyError unless this tier's keys may lie in a keystore of kind *backend*."""
@@ -159,6 +191,7 @@ class Policy:
     """Seconds after which identity keys are to be replaced; 0 is never."""
     mixed: Mixed = Mixed.ASK
     access: AccessRules = UNRESTRICTED
+    roles: Roles = ONLY_BUILT_IN
 
     def tier(self, name: str) -> TierPolicy:
         """Return the tier called *name*; raise PolicyError when there is none."""
@@ -205,26 +238,28 @@ def parse_policy(table: Mapping[str, object]) -> Policy:
         raise invalid(f"version is not {VERSION}")
     identity = table_of(table.get("identity", {}), "identity")
     require_known(identity, ("rotate_after",), "identity")
+    roles = parse_roles(table.get("roles"))
     return Policy(
-        tiers=_tiers(table.get("tiers")),
+        tiers=_tiers(table.get("tiers"), roles),
         identity_rotate_after=span_of(
             identity, "rotate_after", BUILT_IN.identity_rotate_after, "identity"
         ),
         mixed=one_of(table.get("mixed_suites", str(Mixed.ASK)), Mixed, "mixed_suites"),
         access=parse_access(table.get("departments"), table.get("break_glass")),
+        roles=roles,
     )
 
 
-def _tiers(value: object) -> tuple[TierPolicy, ...]:
+def _tiers(value: object, roles: Roles) -> tuple[TierPolicy, ...]:
     if value is None:
         return BUILT_IN.tiers
     table = table_of(value, "tiers")
     if not 1 <= len(table) <= MAX_TIERS:
         raise invalid(f"there are 1 to {MAX_TIERS} tiers")
-    return tuple(_tier(name, entry) for name, entry in table.items())
+    return tuple(_tier(name, entry, roles) for name, entry in table.items())
 
 
-def _tier(name: str, value: object) -> TierPolicy:
+def _tier(name: str, value: object, roles: Roles) -> TierPolicy:
     if not _NAME.fullmatch(name):
         raise invalid("the name of a tier has 1 to 32 of a-z, 0-9 and, in between, '-'")
     if name in RESERVED:
@@ -246,7 +281,15 @@ def _tier(name: str, value: object) -> TierPolicy:
         require=one_of(table.get("require", Require.CONTACT), Require, f"{where}.require"),
         sender=one_of(table.get("sender", Require.CONTACT), Require, f"{where}.sender"),
         reader=one_of(table.get("reader", Reader.ANYONE), Reader, f"{where}.reader"),
+        grants=one_of(table.get("grants", Grants.OPTIONAL), Grants, f"{where}.grants"),
+        default_role=_role(table.get("default_role", ""), roles, f"{where}.default_role"),
     )
+
+
+def _role(value: object, roles: Roles, where: str) -> str:
+    if not isinstance(value, str) or (value and roles.find(value) is None):
+        raise invalid(f"{where} is not a role; there are {', '.join(sorted(roles.all))}")
+    return value
 
 
 def _either(names: Sequence[str]) -> str:
@@ -274,5 +317,7 @@ def to_toml(policy: Policy) -> str:
             f'require = "{tier.require}"',
             f'sender = "{tier.sender}"',
             f'reader = "{tier.reader}"',
+            f'grants = "{tier.grants}"',
+            f'default_role = "{tier.default_role}"',
         ]
-    return "\n".join([*lines, *access_toml(policy.access), ""])
+    return "\n".join([*lines, *roles_toml(policy.roles), *access_toml(policy.access), ""])
