@@ -73,6 +73,14 @@ EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
     Act.RENEW: (ALERT, ATTRIBUTES, "U"),
     Act.PROPOSE: (ALERT, CONFIGURATION, "C"),
     Act.APPROVE: (ALERT, CONFIGURATION, "U"),
+    Act.REJECT: (ALERT, CONFIGURATION, "U"),
+    Act.ADMINISTER: (ALERT, ROLES, "U"),
+    Act.HOLD: (ALERT, ATTRIBUTES, "C"),
+    Act.RELEASE: (ALERT, ATTRIBUTES, "D"),
+    Act.ISSUE: (ALERT, ATTRIBUTES, "C"),
+    Act.PUBLISH: (EXPORT, None, "R"),
+    Act.BACKUP: (EXPORT, None, "R"),
+    Act.DESTROY: (ALERT, ATTRIBUTES, "D"),
     Act.REQUEST: (ALERT, NODE, "E"),
 }
 """Event, kind of event, and action: create, read, update, delete or execute."""

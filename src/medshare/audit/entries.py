@@ -69,6 +69,16 @@ class Act(StrEnum):
     RENEW = "renew"
     PROPOSE = "propose"
     APPROVE = "approve"
+    REJECT = "reject"
+    ADMINISTER = "administer"
+    """Who administers a relay was set, first or anew."""
+    HOLD = "hold"
+    RELEASE = "release"
+    ISSUE = "issue"
+    PUBLISH = "publish"
+    BACKUP = "backup"
+    DESTROY = "destroy"
+    """A key was destroyed."""
     REQUEST = "request"
 
 
