@@ -46,4 +46,5 @@ def require_allowed(
     tier = policy.tier(envelope.tier)
     tier.require_keystore(identity.backend)
     tier.allowed_suites(frozenset({envelope.suite}))
+    tier.require_grants(stated=bool(envelope.grants) or envelope.sender == identity.station)
     require_acceptable(envelope, identity.card, suites, mixed=policy.allows_mixed(mixed))

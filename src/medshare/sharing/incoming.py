@@ -4,7 +4,8 @@ Nothing of a parcel is believed before these checks, in this order:
 
 1. The envelope is well formed and its signatures verify under the keys it names.
 2. It is the envelope of the parcel that was asked for.
-3. Those keys are on the card of a trusted contact (or are this station's own).
+3. Those keys are on the card of a trusted contact (or are this station's own), and so are those
+   of every parcel before it, if it continues one; each step of that was allowed (`trust.lineage`).
 4. Policy allows its tier and its suite here.
 5. The parcel key opens from a stanza for this station and matches the commitment.
 6. The sealed manifest has the digest that the envelope names, and every path in it is
@@ -40,6 +41,7 @@ from medshare.sharing.receipts import OUTPUT_FILE
 from medshare.sharing.wrapped import keep_key, parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
+from medshare.trust.lineage import require_lawful
 
 MENDS: Final = "let the sender run the same send again, which mends it; then run this again"
 
@@ -118,6 +120,30 @@ def _require_not_revoked(contact: Contact, envelope: Envelope, *, kept: bool) ->
     )
 
 
+def require_lineage(
+    envelope: Envelope, station: Station, *, kept: bool = False
+) -> tuple[Envelope, ...]:
+    """Return the envelopes from the original to *envelope* once all of that was allowed.
+
+    Every station in it must be trusted here, or anybody could invent an original that allows
+    everything.  Raises GrantError, naming the rule, or UntrustedSignerError (`grant.origin`).
+    """
+    chain = require_lawful(envelope)
+    for before in chain[:-1]:
+        try:
+            sender_of(before, station, kept=kept)
+        except RevokedError:
+            raise
+        except UntrustedSignerError as error:
+            raise UntrustedSignerError(
+                f"the parcel comes from station {before.sender.hex()[:10]}, not known here as such",
+                hint="import the current card of that station after comparing its fingerprint, "
+                "or let it send the parcel itself",
+                code="grant.origin",
+            ) from error
+    return chain
+
+
 def open_parcel(
     parcel: ParcelId,
     *,
@@ -141,6 +167,7 @@ def open_parcel(
     if envelope.parcel != parcel:
         raise IntegrityError("the far side answered with the envelope of another parcel")
     sender = sender_of(envelope, station, kept=kept)
+    require_lineage(envelope, station, kept=kept)
     require_allowed(envelope, station.policy, identity, suites=suites, mixed=mixed)
     key = parcel_key(envelope, folder, identity)
     manifest_octets = _kept(folder / "manifest", MAX_SEALED_MANIFEST)
