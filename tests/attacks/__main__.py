@@ -86,8 +86,10 @@ def summed(figures: list[dict[str, Any]]) -> dict[str, Any]:
         "chunks moved twice, at most": max((one["most_resent"] for one in sweeps), default=0),
         "bytes moved twice, at most": max((one["most_bytes_resent"] for one in sweeps), default=0),
     }
-    for one in figures:
-        totals |= {name: value for name, value in one.items() if "power" in name or "bits" in name}
+    others = {name: value for one in figures if "role" not in one for name, value in one.items()}
+    bits = [value for name, value in others.items() if name.startswith("bits flipped")]
+    totals["bits flipped"] = sum(bits)
+    totals |= {name: value for name, value in others.items() if "power" in name}
     return {**totals, "sweeps": sweeps}
 
 
