@@ -190,6 +190,11 @@ def _kept(path: Path, limit: int) -> bytes | None:
     return read_file(path, limit=limit, what="the inbox") if path.exists() else None
 
 
+def is_accepted(parcel: ParcelId, station: Station) -> bool:
+    """Tell whether an earlier run at *station* has begun to receive *parcel*."""
+    return (station.home / "inbox" / parcel.hex() / "envelope").exists()
+
+
 def accept(
     opened: OpenedEnvelope, *, identity: Identity, station: Station, output: Path
 ) -> Incoming:

@@ -8,10 +8,18 @@ from medshare.audit.entries import Act, Detail, Event
 from medshare.disk.separation import require_apart
 from medshare.envelope import Envelope, parse_envelope
 from medshare.errors import MedshareError, RelayUnavailableError
+from medshare.grant import Permission
 from medshare.ids import ParcelId
 from medshare.manifest import Manifest
+from medshare.sharing.access import Access
 from medshare.sharing.events import OnEvent, ignore
-from medshare.sharing.incoming import OpenedEnvelope, accept, open_parcel, sender_of
+from medshare.sharing.incoming import (
+    OpenedEnvelope,
+    accept,
+    is_accepted,
+    open_parcel,
+    sender_of,
+)
 from medshare.sharing.receiving import ReceiveOptions, ReceiveResult, Receiving
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
@@ -64,6 +72,8 @@ def _listing(
         envelope = parse_envelope(transport.get_envelope(parcel))
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
+        # Names of files are content: whom a rule keeps from that is not shown them either.
+        Access(envelope, station, counted=True).decision(Permission.VIEW).require()
         manifest = opened.manifest
     except RelayUnavailableError:
         raise
@@ -99,7 +109,9 @@ def receive(
 
     Raises:
         UntrustedSignerError: the sender is not a trusted contact.
-        PolicyError: its tier or suite is not allowed here.
+        PolicyError: its tier or suite is not allowed here, or a rule of `trust.access`, which
+            is named, refuses to have it written to a disk.
+        AccessDeniedError: it was opened as often as the sender allows.
         NoIdentityMatchError: the parcel is addressed to somebody else.
         IntegrityError: something is not what the sender sealed, and could not be had anew.
         IncompleteError: the sender has not finished; run again later.
@@ -109,11 +121,18 @@ def receive(
     require_apart(output, station.home, what="the output folder")
     with station.record.signed(identity.signers):
         opened = _opened(parcel, identity, station, transport, options)
+        # Going on with a parcel that was accepted is no further opening.
+        counted = is_accepted(parcel, station)
+        access = Access(opened.envelope, station, reason=options.break_glass, counted=counted)
+        access.begin(Permission.EXPORT)
         incoming = accept(opened, identity=identity, station=station, output=output)
         about, tier = entries.parcel(parcel), opened.envelope.tier
         try:
             with station.record.refusals(Act.EXPORT, about, tier=tier):
-                return Receiving(incoming, station, identity, transport, options, on_event).run()
+                receiving = Receiving(
+                    incoming, station, identity, transport, options, on_event, access
+                )
+                return receiving.run()
         finally:
             incoming.journal.close()
 

@@ -12,15 +12,15 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from medshare.audit import entries
-from medshare.audit.entries import Act
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.disk.incoming import PartFolder, Prepared, discard_remains
 from medshare.errors import IncompleteError, IntegrityError, NotFoundError
+from medshare.grant import Permission
 from medshare.ids import ParcelId
 from medshare.receipt import ReceivedFile
 from medshare.resume import Reached
 from medshare.seal import Seal, parse_seal
+from medshare.sharing.access import Access
 from medshare.sharing.delivery import Delivery
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned
 from medshare.sharing.fetching import NEWS_SECONDS, Fetching
@@ -52,6 +52,8 @@ class ReceiveOptions:
     """Those in which a parcel is taken; None for those of which the own card has keys."""
     mixed: bool = False
     """Whether signature and wrapped key may be of another family than the suite."""
+    break_glass: str | None = None
+    """Why a rule of the policy is to be overridden in an emergency; None to keep to all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +82,10 @@ class Receiving:
         transport: Transport,
         options: ReceiveOptions,
         on_event: OnEvent,
+        access: Access,
     ) -> None:
         self._in = incoming
+        self._access = access
         self._station = station
         self._identity = identity
         self._transport = transport
@@ -137,9 +141,7 @@ class Receiving:
                 seal = self._fetch_all(part)
                 self._fetching.sync(part)
             self._meter.tell(Phase(into.parcel, "placing"))
-            self._station.record.note(
-                Act.EXPORT, entries.parcel(into.parcel), tier=into.opened.envelope.tier
-            )
+            self._access.note(Permission.EXPORT)
             part.place()
             into.note(Reached("placed"), sync=True)
             part.discard()

@@ -7,7 +7,9 @@ from medshare.audit import entries
 from medshare.audit.entries import Act
 from medshare.disk.incoming import PartFolder
 from medshare.disk.separation import require_apart
+from medshare.grant import Permission
 from medshare.ids import ParcelId
+from medshare.sharing.access import Access
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned, ignore
 from medshare.sharing.workers import Meter
 from medshare.station import Contact, Identity
@@ -39,8 +41,9 @@ def open_from_vault(
     """Put the files of *parcel* into the folder *output*; the vault keeps it.
 
     Files appear under their names only after all of the parcel has been verified again.
-    Raises what `open_stored` raises, and StorageError when *output* cannot be written, or
-    lies in one tree with the keystore.
+    Raises what `open_stored` raises, PolicyError when a rule of `trust.access` refuses to have it
+    written to a disk, AccessDeniedError when it was opened as often as the sender allows, and
+    StorageError when *output* cannot be written, or lies in one tree with the keystore.
     """
     require_apart(output, vault.station.home, what="the output folder")
     stored = open_stored(vault, parcel, identity)
@@ -48,11 +51,13 @@ def open_from_vault(
     _plan(stored, meter)
     with PartFolder(output.resolve(), parcel) as part:
         prepared = part.prepare(stored.manifest)
+        access = Access(stored.envelope, vault.station, counted=prepared.placing)
+        access.begin(Permission.EXPORT)
         if not prepared.placing:
             vault.station.record.note(Act.OPEN, entries.parcel(parcel), tier=stored.envelope.tier)
             _fill(stored, part, meter)
         meter.tell(Phase(parcel, "placing"))
-        vault.station.record.note(Act.EXPORT, entries.parcel(parcel), tier=stored.envelope.tier)
+        access.note(Permission.EXPORT)
         part.place()
         part.discard()
     vault.station.record.anchor(identity.signers)
