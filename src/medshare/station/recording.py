@@ -51,6 +51,7 @@ class StationRecord:
         act: Act,
         about: Ref = NOTHING,
         *,
+        role: str = "",
         tier: str = "",
         parties: Sequence[StationId] = (),
         details: Details | None = None,
@@ -60,13 +61,15 @@ class StationRecord:
         Raises StorageError when that is not possible, AuditError when the record was
         tampered with: the act must then not go on.
         """
-        self.log.record(self.event(act, about, tier=tier, parties=parties, details=details))
+        event = self.event(act, about, role=role, tier=tier, parties=parties, details=details)
+        self.log.record(event)
 
     def event(
         self,
         act: Act,
         about: Ref = NOTHING,
         *,
+        role: str = "",
         tier: str = "",
         parties: Sequence[StationId] = (),
         details: Details | None = None,
@@ -76,6 +79,7 @@ class StationRecord:
             act,
             self._actor,
             about,
+            role=role,
             tier=tier,
             parties=tuple(parties)[: entries.MAX_PARTIES],
             details=details or {},
