@@ -29,6 +29,7 @@ from medshare.envelope import (
     parse_envelope,
 )
 from medshare.errors import FormatError, IntegrityError, KeyUnavailableError, StorageError
+from medshare.grant import Permission
 from medshare.ids import PARCEL_ID_SIZE, ParcelId, StationId, parcel_id_from_text
 from medshare.manifest import FileEntry, Manifest
 from medshare.pace import Timetable
@@ -41,11 +42,13 @@ from medshare.sealing import (
     wrap_chunk_seed,
     wrap_parcel_key,
 )
+from medshare.sharing.conditions import UNCONDITIONAL, Conditions
 from medshare.sharing.wrapped import keep_key, parcel_key
 from medshare.station import Contact, Identity, Station
 from medshare.suites import suite_named
 from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Signer, Suite
 from medshare.suites.signatures import new_secret, signer_from_seed
+from medshare.trust.lineage import require_lawful
 from medshare.trust.suite_choice import ALL_SUITES, choose_suite, keys_to_seal_to
 
 _REQUEST: Final = b"medshare/1 request\x00"
@@ -81,6 +84,8 @@ class SendOptions:
     """Refuse recipients for whom no authority that is trusted here vouches."""
     anew: bool = False
     """Begin a new parcel even if an earlier one for the same request is not done."""
+    conditions: Conditions = UNCONDITIONAL
+    """What recipients may do with it, from which department it is, what it continues."""
 
 
 @dataclass(slots=True)
@@ -161,6 +166,7 @@ def request_of(
         route,
         [options.chunk_size, options.tier, options.keep_for, options.note, options.pad],
         [sorted(options.suites), options.mixed],
+        *options.conditions.to_value(),
     ]
     digest = suite_named("intl").digest(_REQUEST, canonical.encode(asked))
     outbox, name = station.home / "outbox", digest.hex[:32]
@@ -240,6 +246,7 @@ def begin(
     sealed = seal_manifest(manifest, secrets.key, suite, secrets.parcel)
     facts = facts_of(secrets, suite, layout, sealed, to, identity, options, now)
     envelope, envelope_octets = encode_envelope(facts, identity.signers)
+    require_lawful(envelope)  # what others would refuse does not leave
     folder = station.outbox(envelope.parcel)
     write_file(folder / "manifest", sealed)
     write_file(folder / "envelope", envelope_octets)
@@ -293,16 +300,25 @@ def facts_of(
     options: SendOptions,
     now: int,
 ) -> Envelope:
-    """Return what the envelope of a new parcel says."""
+    """Return what the envelope of a new parcel says.
+
+    The key is wrapped to those of *to* who may view it.
+    """
+    end = now + options.keep_for if options.keep_for else 0
+    terms = options.conditions.terms(
+        [one.station for one in to], identity.station, now=now, end=end
+    )
+    barred = {one.station for one in terms.grants if not one.allows(Permission.VIEW)}
+    viewers = [one for one in to if one.station not in barred]
     return Envelope(
         parcel=secrets.parcel,
         suite=suite.name,
         created=now,
-        delete_after=now + options.keep_for if options.keep_for else 0,
+        delete_after=end,
         tier=options.tier,
         sender=identity.station,
         sender_keys=tuple(signer.public for signer in identity.signers),
-        recipients=_stanzas(secrets.key, suite, secrets.parcel, to, identity),
+        recipients=_stanzas(secrets.key, suite, secrets.parcel, viewers, identity),
         chunk_size=layout.chunk_size,
         chunk_count=layout.chunk_count,
         chunk_key=secrets.signer.public,
@@ -310,6 +326,9 @@ def facts_of(
         manifest_size=len(sealed_manifest),
         manifest_digest=suite.digest(sealed_manifest),
         digest=suite.digest(b""),
+        grants=terms.grants,
+        department=terms.department,
+        lineage=terms.lineage,
     )
 
 

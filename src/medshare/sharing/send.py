@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -11,9 +12,12 @@ from medshare.audit.entries import Act, Detail
 from medshare.authority.held import require_licensed
 from medshare.disk.scan import scan
 from medshare.disk.sources import Sources
+from medshare.envelope import Envelope
 from medshare.errors import AccessDeniedError, SourceChangedError, TransferError, UsageError
+from medshare.grant import Kind
 from medshare.keys.lock import exclusive
 from medshare.resume import Begun
+from medshare.sharing.conditions import Conditions, offer_of
 from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.governed import governed
 from medshare.sharing.outgoing import (
@@ -44,12 +48,14 @@ def send(
     transport: Transport,
     options: SendOptions | None = None,
     on_event: OnEvent = ignore,
+    role: str | None = None,
 ) -> SendResult:
     """Seal *paths* to the contacts *to* and move them; go on where an earlier run stopped.
 
     Returns when the parcel is sealed at the far side and, with `options.wait`, when every
-    recipient's receipt has been verified or that time is over.  What an earlier run delivered is
-    not sent again, unless `options.anew` asks for it or the files changed.
+    recipient's receipt has been verified or that time is over.  *role* is what each recipient is
+    granted who is not offered something else in `options.conditions`.  What an earlier run
+    delivered is not sent again, unless `options.anew` asks for it or the files changed.
 
     Raises:
         SourceChangedError: a file kept changing while it was read.
@@ -61,6 +67,7 @@ def send(
     """
     options = governed(options or SendOptions(), station.policy, identity)
     _require_recipients(to)
+    options = replace(options, conditions=_conditions(options, role, to, station))
     if options.licensed:
         require_licensed(station, to, now=int(time.time()))
     stations = [one.station for one in to]
@@ -106,6 +113,16 @@ def _send(
             on_event(Notice("send.changed", f"{error.message}: starting anew"))
         finally:
             outgoing.journal.close()
+
+
+def _conditions(
+    options: SendOptions, role: str | None, to: Sequence[Contact], station: Station
+) -> Conditions:
+    """Return on what conditions it is sent, with *role* and the policy's default filled in."""
+    found, others = options.conditions, [one.station for one in to if one.station != station.id]
+    if role is not None:
+        found = replace(found, everybody=offer_of(role, station.policy.roles))
+    return found.governed(others, station.policy, options.tier)
 
 
 def _require_recipients(to: Sequence[Contact]) -> None:
@@ -173,6 +190,21 @@ def _record(outgoing: Outgoing, station: Station) -> None:
         parties=outgoing.recipients,
         details=details,
     )
+    _record_grants(outgoing.envelope, station)
+
+
+_ACTS: Final = {Kind.REVISION: Act.AMEND, Kind.OPINION: Act.OPINION, Kind.SHARE: Act.SHARE}
+
+
+def _record_grants(envelope: Envelope, station: Station) -> None:
+    """Put into the record what is granted to whom, and what the parcel continues."""
+    note, about = station.record.note, entries.parcel(envelope.parcel)
+    for role in sorted({grant.role for grant in envelope.grants}):
+        parties = [grant.station for grant in envelope.grants if grant.role == role]
+        note(Act.GRANT, about, role=role, tier=envelope.tier, parties=parties)
+    if envelope.lineage is not None:
+        details = {Detail.DIGEST: envelope.lineage.digest.value}
+        note(_ACTS[envelope.kind], about, tier=envelope.tier, details=details)
 
 
 def _abandon(outgoing: Outgoing, transport: Transport) -> None:
