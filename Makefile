@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast lint format attack fuzz bench bench-codecs vectors clean
+.PHONY: help venv demo test test-fast lint format attack fuzz bench bench-compare bench-peers bench-lines bench-budgets bench-codecs vectors clean
 
 # Relative, so that a checkout below a path with spaces works.
 BIN := .venv/bin
@@ -40,9 +40,24 @@ attack: venv ## every attack and fault, with its verdict, into reports/attacks.j
 fuzz: venv ## damaged input for every decoder: FUZZ_SECONDS=60, into reports/fuzz.json
 	$(BIN)/python -m tests.attacks.fuzz --seconds $(or $(FUZZ_SECONDS),60)
 
-bench: venv ## the bare floor of a sealed transfer, into reports/bench.json
+bench: venv ## every step beside the bare floor, into reports/bench.json
 	@mkdir -p reports
-	$(BIN)/python -m benchmarks.floor > reports/bench.json
+	$(BIN)/python -m benchmarks.bench --runs $(or $(RUNS),5) > reports/bench.json
+
+bench-compare: ## reports/bench.json against the stored baseline; fails when it got worse
+	$(BIN)/python -m benchmarks.compare reports/bench.json
+
+bench-peers: venv ## scp, rsync, rclone, restic and others in one run, into reports/peers.json
+	@mkdir -p reports
+	$(BIN)/python -m benchmarks.peers --runs $(or $(RUNS),5) --output reports/peers.json --markdown reports/peers.md
+
+bench-lines: venv ## slow, long and lossy lines (needs network namespaces), into reports/lines.json
+	@mkdir -p reports
+	$(BIN)/python -m benchmarks.lines --runs $(or $(RUNS),3) --output reports/lines.json --markdown reports/lines.md
+
+bench-budgets: venv ## start-up, memory, small files and rate limits, into reports/budgets.json
+	@mkdir -p reports
+	$(BIN)/python -m benchmarks.budgets --output reports/budgets.json --markdown reports/budgets.md
 
 bench-codecs: venv ## compression per kind of image, into reports/codecs.json
 	@mkdir -p reports

@@ -141,8 +141,9 @@ class Program:
         """Ask the program to end, wait until it has, and return its costs; insist after a while."""
         if self._usage is not None:
             return self._usage
-        self._popen.send_signal(signal.SIGTERM)
-        insist = threading.Timer(PATIENCE, self._popen.kill)
+        # Not by way of Popen, which would wait for one that has ended, and lose what it cost.
+        os.kill(self.pid, signal.SIGTERM)
+        insist = threading.Timer(PATIENCE, os.kill, (self.pid, signal.SIGKILL))
         insist.start()
         try:
             return self.wait()

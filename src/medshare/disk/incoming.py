@@ -26,6 +26,7 @@ from medshare.disk import placing
 from medshare.disk.atomic import (
     CREATE_FLAGS,
     FOLDER_FLAGS,
+    WRITE_STEP,
     is_temporary,
     read_at,
     storage_errors,
@@ -192,7 +193,7 @@ class PartFolder:
             if not self._noted:
                 self._note_prepared()
             while data:
-                written = os.pwrite(file, data, offset)
+                written = os.pwrite(file, data[:WRITE_STEP], offset)
                 offset += written
                 data = data[written:]
         # Only now: a flush that runs meanwhile must not think that it has seen these octets.

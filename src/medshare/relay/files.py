@@ -18,6 +18,7 @@ from medshare.disk.atomic import (
     READ_FLAGS,
     TEMPORARY_PREFIX,
     TEMPORARY_SUFFIX,
+    WRITE_STEP,
     sync_folder,
 )
 from medshare.relay.settings import BATCH
@@ -119,6 +120,17 @@ class Incoming:
             os.close(folder)
 
 
+def _at_once(pieces: Sequence[memoryview]) -> list[memoryview]:
+    """Return the first of *pieces*, together no more than `WRITE_STEP`."""
+    room, first = WRITE_STEP, []
+    for piece in pieces:
+        if room <= 0:
+            break
+        first.append(piece[:room])
+        room -= len(piece)
+    return first
+
+
 def read_back(path: Path, suite: Suite, *, tail: int = 0) -> Passing | None:
     """Return what a stored file holds, None when it is not there; raise OSError otherwise."""
     try:
@@ -137,7 +149,7 @@ def read_back(path: Path, suite: Suite, *, tail: int = 0) -> Passing | None:
 def _write_pieces(file: int, pieces: Sequence[bytes]) -> None:
     left = [memoryview(piece) for piece in pieces]
     while left:
-        written = os.writev(file, left[:64])
+        written = os.writev(file, _at_once(left))
         while left and written >= len(left[0]):
             written -= len(left.pop(0))
         if written:
