@@ -24,6 +24,7 @@ from medshare.wire.routes import chunk_name
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 LOCK: Final = "relay.lock"
 DATABASE: Final = "relay.sqlite3"
+ADMIN: Final = "admin"
 
 
 class ParcelPaths:

@@ -10,6 +10,7 @@ from medshare.audit import entries
 from medshare.audit.entries import Act, Detail
 from medshare.errors import FormatError
 from medshare.ids import ParcelId
+from medshare.relay.admin_handlers import ADMIN_HANDLERS
 from medshare.relay.exchange import Exchange
 from medshare.relay.parcels import Entry
 from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
@@ -252,5 +253,6 @@ HANDLERS: Final[dict[routes.Route, Handler]] = {
     routes.REMOVE: remove,
     routes.INBOX: inbox,
     routes.PUT_CARD: put_card,
+    **ADMIN_HANDLERS,
 }
 """Complete: a test compares it with `routes.ROUTES`."""

@@ -19,6 +19,11 @@ class Ledger:
         self._stations: Counter[StationId] = Counter()
         self._parcels: Counter[ParcelId] = Counter()
 
+    def set_limits(self, limits: Limits) -> None:
+        """Let other quotas hold from now on."""
+        with self._lock:
+            self._limits = limits
+
     def take(self, sender: StationId, parcel: ParcelId, octets: int) -> None:
         """Reserve *octets*; raise RelayRefusedError when that goes beyond a quota."""
         with self._lock:

@@ -26,7 +26,8 @@ from medshare.errors import (
 from medshare.ids import ParcelId, StationId
 from medshare.relay.database import Database, ParcelRow
 from medshare.relay.enrolment import Enrolled
-from medshare.relay.folder import DataFolder, ParcelPaths
+from medshare.relay.folder import ADMIN, DataFolder, ParcelPaths
+from medshare.relay.holds import HOLDS, Holds
 from medshare.relay.ledger import Ledger
 from medshare.relay.recording import RelayRecord
 from medshare.relay.settings import Limits
@@ -99,6 +100,7 @@ class Parcels:
         self.database = database
         self.record = record
         self.ledger = Ledger(limits)
+        self.holds = Holds(folder.path / ADMIN / HOLDS)
         self._folder = folder
         self._limits = limits
         self._clock = clock
@@ -273,31 +275,62 @@ class Parcels:
     # --- removing ------------------------------------------------------------------------
 
     def remove(self, parcel: ParcelId, sender: StationId, number: int) -> None:
-        """Let the parcel be gone for good, as its sender asks."""
-        self._remove(parcel, sender, number, Act.DELETE, sender)
+        """Let the parcel be gone for good, as its sender asks.
 
-    def _remove(
-        self, parcel: ParcelId, sender: StationId, number: int, act: Act, actor: StationId | None
-    ) -> None:
-        """Let the parcel be gone for good; its files may take until the next sweep."""
+        Raises RelayRefusedError when it is held.
+        """
         with self.lock(parcel):
-            self.record.note(act, actor, entries.parcel(parcel))
-            with self.database.writing() as change:
-                change.set_gone(number, now=self.now())
-            with self._lock:
-                self._entries.pop(parcel, None)
-            self.ledger.forget(sender, parcel)
-            self._leftovers.add(parcel)
+            self.holds.require_none(parcel)
+            self.record.note(Act.DELETE, sender, entries.parcel(parcel))
+            self._let_go(parcel, sender, number)
         self._remove_leftovers()
+
+    def destroy(self, parcel: ParcelId) -> None:
+        """Let the parcel be gone for good, as was recorded already; it may be gone.
+
+        Raises RelayRefusedError when it is held.
+        """
+        with self.lock(parcel):
+            row = self.row(parcel)
+            if row is not None and row.gone is None:
+                self.holds.require_none(parcel)
+                self._let_go(parcel, row.sender, row.number)
+        self._remove_leftovers()
+
+    def row(self, parcel: ParcelId) -> ParcelRow | None:
+        """Return what is known of *parcel*, whoever asks; None when it never was here."""
+        with self.database.reading() as view:
+            return view.parcel(parcel)
+
+    def _expire(self, row: ParcelRow) -> bool:
+        with self.lock(row.parcel):
+            if row.parcel in self.holds:
+                return False
+            self.record.note(Act.EXPIRE, None, entries.parcel(row.parcel))
+            self._let_go(row.parcel, row.sender, row.number)
+        return True
+
+    def _let_go(self, parcel: ParcelId, sender: StationId, number: int) -> None:
+        """Let the parcel be gone for good; its files may take until the next sweep."""
+        with self.database.writing() as change:
+            change.set_gone(number, now=self.now())
+        with self._lock:
+            self._entries.pop(parcel, None)
+        self.ledger.forget(sender, parcel)
+        self._leftovers.add(parcel)
 
     def sweep(self) -> int:
-        """Remove what has expired; return how many parcels that were."""
+        """Remove what has expired and is not held; return how many parcels that were."""
         with self.database.reading() as view:
             expired = view.expired(self.now())
-        for row in expired:
-            self._remove(row.parcel, row.sender, row.number, Act.EXPIRE, None)
+        removed = sum(self._expire(row) for row in expired)
         self._remove_leftovers()
-        return len(expired)
+        return removed
+
+    def set_limits(self, limits: Limits) -> None:
+        """Let other bounds hold from now on; what is here stays."""
+        self._limits = limits
+        self.ledger.set_limits(limits)
 
     def _remove_leftovers(self) -> None:
         for parcel in tuple(self._leftovers):

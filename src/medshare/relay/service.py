@@ -13,6 +13,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from medshare.errors import MedshareError, StorageError
+from medshare.relay.admin_effects import RelayEffects
+from medshare.relay.admin_store import AdminStore
+from medshare.relay.administration import Administration
 from medshare.relay.database import Database
 from medshare.relay.enrolment import Stations
 from medshare.relay.folder import DataFolder
@@ -38,6 +41,7 @@ class Service:
     pool: ThreadPoolExecutor
     clock: Clock
     record: RelayRecord
+    administration: Administration
 
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return what *function* returns; it touches the disk, so a thread of ours runs it."""
@@ -56,13 +60,25 @@ def opened(path: Path, limits: Limits, *, clock: Clock = time.time) -> Iterator[
         parcels = Parcels(folder, database, limits, record, clock)
         reconcile(folder, database, parcels)
         stations, parts = Stations(folder.cards), Parts(parcels)
+        administration = _administration(path, parcels, stations, limits, clock)
         with (
             _recorded(record),
             ThreadPoolExecutor(limits.workers, "relay") as pool,
-            _swept(parcels, limits),
+            _swept(parcels, administration, limits),
         ):
+            administration.resume()
             parcels.sweep()
-            yield Service(stations, parcels, parts, limits, pool, clock, record)
+            yield Service(stations, parcels, parts, limits, pool, clock, record, administration)
+
+
+def _administration(
+    path: Path, parcels: Parcels, stations: Stations, limits: Limits, clock: Clock
+) -> Administration:
+    """Return the administration of the relay in *path*, whose policy holds from now on."""
+    store = AdminStore(path, parcels.record.log.folder)
+    effects = RelayEffects(store, stations, parcels, limits)
+    effects.take_settings()
+    return Administration(store, parcels.record, effects, clock)
 
 
 @contextmanager
@@ -91,8 +107,8 @@ def _database(path: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def _swept(parcels: Parcels, limits: Limits) -> Iterator[None]:
-    """Look for expired parcels again and again, in a thread of its own."""
+def _swept(parcels: Parcels, administration: Administration, limits: Limits) -> Iterator[None]:
+    """Look for what has expired again and again, in a thread of its own."""
     stopped = threading.Event()
 
     def sweep() -> None:
@@ -100,6 +116,7 @@ def _swept(parcels: Parcels, limits: Limits) -> Iterator[None]:
             try:
                 parcels.sweep()
                 parcels.record.tend()
+                administration.resume()
             except (MedshareError, sqlite3.Error):
                 _log.exception("expired parcels, or the record, could not be tended; trying again")
 

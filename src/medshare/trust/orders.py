@@ -4,7 +4,6 @@ An order is an action with its arguments.  Each action has exactly the arguments
 `_TAKES`; one too many or too few is refused.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -21,7 +20,7 @@ MAX_CARD: Final = 1 << 17
 """Octets of a card in a signed object of an administrator."""
 PERSON_SIZE: Final = 32
 MAX_SETTING: Final = 1 << 62
-_PROFILE: Final = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?)?")
+MAX_PROFILE: Final = 1 << 16
 _WHAT: Final = "the arguments of a proposal"
 
 
@@ -78,7 +77,9 @@ class Order:
 
     action: Action
     card: Card | None = None
-    profile: str = ""
+    profile: bytes = b""
+    """What the relay demands of the station beside its key, as the relay keeps it; see
+    `relay.profiles`.  Empty for nothing."""
     station: StationId = StationId(b"")
     parcel: ParcelId = ParcelId(b"")
     settings: Mapping[str, int] = field(default_factory=dict)
@@ -114,7 +115,7 @@ def parse_order(action: str, arguments: Mapping[str, object]) -> Order:
     order = Order(
         known,
         card=_card(fields.octets("card", maximum=MAX_CARD)) if "card" in takes else None,
-        profile=check_profile(fields.text("profile", maximum=32)) if "profile" in takes else "",
+        profile=fields.octets("profile", maximum=MAX_PROFILE) if "profile" in takes else b"",
         station=_station(fields, takes),
         parcel=_parcel(fields, takes),
         settings=_settings(fields.mapping("settings")) if "settings" in takes else {},
@@ -123,13 +124,6 @@ def parse_order(action: str, arguments: Mapping[str, object]) -> Order:
     )
     fields.finish()
     return order
-
-
-def check_profile(name: str) -> str:
-    """Return *name*; raise FormatError unless it can be that of a profile, or is empty."""
-    if not _PROFILE.fullmatch(name):
-        raise FormatError("the name of a profile has at most 32 of a-z, 0-9 and, in between, '-'")
-    return name
 
 
 def _station(fields: Fields, takes: tuple[str, ...]) -> StationId:

@@ -36,6 +36,9 @@ METHOD: Final = "transfer.refused.method"
 CONFLICT: Final = "transfer.refused.conflict"
 INCOMPLETE: Final = "transfer.refused.incomplete"
 GONE: Final = "transfer.refused.gone"
+CLOSED: Final = "transfer.refused.closed"
+FOREIGN: Final = "transfer.refused.foreign"
+HELD: Final = "transfer.refused.held"
 LENGTH: Final = "transfer.refused.length"
 TOO_LARGE: Final = "transfer.refused.too-large"
 MISDIRECTED: Final = "transfer.refused.misdirected"
@@ -57,6 +60,9 @@ STATUS: Final = {
     METHOD: 405,
     CONFLICT: 409,
     INCOMPLETE: 409,
+    CLOSED: 409,
+    FOREIGN: 409,
+    HELD: 409,
     GONE: 410,
     LENGTH: 411,
     TOO_LARGE: 413,

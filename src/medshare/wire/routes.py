@@ -19,6 +19,9 @@ CBOR: Final = "application/cbor"
 MAX_SEALED_CHUNK: Final = max_sealed_size(MAX_CHUNK_SIZE)
 MAX_SEALED_RECEIPT: Final = receipt.MAX_SEALED_RECEIPT
 MAX_CARD_BODY: Final = 1 << 20
+MAX_PROPOSAL: Final = 1 << 20
+MAX_VOTE: Final = (1 << 17) + (1 << 16)
+"""As `trust.proposal` has them."""
 MAX_WANTED: Final = 64
 """Chunks that one request may ask for again: the relay reads and hashes each of them."""
 MAX_WAIT: Final = 30
@@ -60,6 +63,14 @@ REMOVE: Final = Route("remove", "DELETE", _PARCEL, once=True)
 INBOX: Final = Route("inbox", "GET", "/v1/inbox", query=True)
 PUT_CARD: Final = Route("put-card", "PUT", "/v1/card", MAX_CARD_BODY, once=True)
 
+_PROPOSAL: Final = "/v1/admin/proposals/{proposal}"
+
+ADMIN: Final = Route("get-admin", "GET", "/v1/admin")
+PROPOSALS: Final = Route("get-proposals", "GET", "/v1/admin/proposals")
+PUT_PROPOSAL: Final = Route("put-proposal", "PUT", _PROPOSAL, MAX_PROPOSAL)
+GET_PROPOSAL: Final = Route("get-proposal", "GET", _PROPOSAL)
+PUT_VOTE: Final = Route("put-vote", "PUT", f"{_PROPOSAL}/votes/{{station}}", MAX_VOTE)
+
 ROUTES: Final = (
     PUT_ENVELOPE,
     GET_ENVELOPE,
@@ -76,6 +87,11 @@ ROUTES: Final = (
     REMOVE,
     INBOX,
     PUT_CARD,
+    ADMIN,
+    PROPOSALS,
+    PUT_PROPOSAL,
+    GET_PROPOSAL,
+    PUT_VOTE,
 )
 
 
@@ -87,12 +103,16 @@ class Target:
     parcel: ParcelId = ParcelId(b"")
     index: int = -1
     station: StationId = StationId(b"")
+    proposal: bytes = b""
 
     @property
     def path(self) -> str:
         """The one spelling of the path."""
         return self.route.template.format(
-            parcel=self.parcel.hex(), index=chunk_name(self.index), station=self.station.hex()
+            parcel=self.parcel.hex(),
+            index=chunk_name(self.index),
+            station=self.station.hex(),
+            proposal=self.proposal.hex(),
         )
 
 
@@ -107,6 +127,7 @@ def _pattern(route: Route) -> re.Pattern[str]:
         ("parcel", "[0-9a-f]{32}"),
         ("index", "[0-9]{8}"),
         ("station", "[0-9a-f]{64}"),
+        ("proposal", "[0-9a-f]{64}"),
     ):
         pattern = pattern.replace("{" + name + "}", f"(?P<{name}>{shape})")
     return re.compile(pattern)
@@ -135,4 +156,5 @@ def _target(route: Route, parts: dict[str, str]) -> Target:
         parcel_id_from_text(parts["parcel"]) if "parcel" in parts else ParcelId(b""),
         int(parts.get("index", "-1")),
         station_id_from_text(parts["station"]) if "station" in parts else StationId(b""),
+        bytes.fromhex(parts.get("proposal", "")),
     )
