@@ -26,6 +26,7 @@ from medshare.errors import (
 from medshare.ids import ParcelId, StationId
 from medshare.relay.database import Database, ParcelRow
 from medshare.relay.enrolment import Enrolled
+from medshare.relay.grants import Grants, Steps, steps_of
 from medshare.relay.folder import ADMIN, DataFolder, ParcelPaths
 from medshare.relay.holds import HOLDS, Holds
 from medshare.relay.ledger import Ledger
@@ -48,6 +49,8 @@ class Entry:
     verifier: ChunkVerifier
     recipients: frozenset[StationId]
     folder: ParcelPaths
+    steps: Steps = ()
+    """The parcels that it continues, and who did."""
 
     @property
     def id(self) -> ParcelId:
@@ -100,6 +103,7 @@ class Parcels:
         self.database = database
         self.record = record
         self.ledger = Ledger(limits)
+        self.grants = Grants(folder.path, folder.parcels, record)
         self.holds = Holds(folder.path / ADMIN / HOLDS)
         self._folder = folder
         self._limits = limits
@@ -131,10 +135,20 @@ class Parcels:
         if entry is None:
             entry = self._load(parcel, station)
         if station != entry.sender and station not in entry.recipients:
+            self.require_readable(entry, station)  # whoever is named without a key is told so
             raise not_found()
         if 0 < entry.envelope.delete_after <= self.now():
             raise gone()
         return entry
+
+    def require_readable(self, entry: Entry, station: StationId) -> None:
+        """Raise AccessDeniedError (`grant.…`) unless the grant of *station* lets it fetch now."""
+        self.grants.require_readable(entry.envelope, entry.steps, station, self.now())
+
+    def count_opening(self, entry: Entry, station: StationId) -> None:
+        """Count that *station* opens the parcel; raise AccessDeniedError if it may not again."""
+        with self.lock(entry.id):
+            self.grants.count(entry.envelope, station, self.now())
 
     def _load(self, parcel: ParcelId, station: StationId) -> Entry:
         with self.database.reading() as view:
@@ -164,6 +178,7 @@ class Parcels:
             ChunkVerifier(envelope),
             recipients_of(envelope),
             self._folder.parcel(row.parcel),
+            steps_of(envelope),
         )
         with self._lock:
             self._entries[row.parcel] = entry
@@ -191,6 +206,7 @@ class Parcels:
             raise RelayRefusedError(
                 "the parcel has more chunks than this relay takes", code=problems.TOO_LARGE
             )
+        self.grants.require_announceable(envelope)
         revoked = asker.card.revocation_of(envelope.sender_keys) is not None
         with self.lock(parcel):
             return self._announce(envelope, data, revoked=revoked)
@@ -270,7 +286,18 @@ class Parcels:
         with self.database.reading() as view:
             found = view.inbox(station, after=after, now=self.now(), limit=INBOX_PAGE + 1)
         page = found[:INBOX_PAGE]
-        return [parcel for _, parcel in page], page[-1][0] if len(found) > len(page) else 0
+        open_to = [parcel for _, parcel in page if self._is_readable(parcel, station)]
+        return open_to, page[-1][0] if len(found) > len(page) else 0
+
+    def _is_readable(self, parcel: ParcelId, station: StationId) -> bool:
+        """Tell whether no grant keeps *station* from a parcel that waits for it."""
+        try:
+            self.require_readable(self.find(parcel, station), station)
+        except AccessDeniedError:
+            return False
+        except (RelayRefusedError, StorageError):
+            return True  # whoever asks for it is told
+        return True
 
     # --- removing ------------------------------------------------------------------------
 

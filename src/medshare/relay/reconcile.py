@@ -24,6 +24,7 @@ from medshare.relay.folder import DataFolder, ParcelPaths, is_temporary
 from medshare.relay.parcels import Entry, Parcels, recipients_of
 from medshare.relay.parts import check_chunk
 from medshare.seal import MAX_SEAL_SIZE, parse_seal
+from medshare.trust.lineage import require_lawful
 from medshare.wire.routes import chunk_name
 
 _log = logging.getLogger("medshare.relay")
@@ -87,6 +88,7 @@ def _envelope(folder: ParcelPaths, parcel: ParcelId) -> Envelope | None:
     try:
         data = read_file(folder.envelope, limit=MAX_ENVELOPE_SIZE, what="an envelope")
         envelope = parse_envelope(data)
+        require_lawful(envelope)
     except MedshareError as error:
         if isinstance(error.__cause__, OSError) and folder.envelope.exists():
             raise  # the disk fails: nothing may be concluded

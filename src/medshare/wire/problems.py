@@ -30,6 +30,9 @@ _MAX_DETAIL: Final = 300
 UNSIGNED: Final = "access.denied.unsigned"
 SIGNATURE: Final = "access.denied.signature"
 FORBIDDEN: Final = "access.denied"
+GRANT: Final = "grant."
+"""What begins so speaks of the grant of the parcel: `permission`, `expired`, `withdrawn`,
+`openings` of whoever asks, or another word where its lineage does not hold."""
 NOT_FOUND: Final = NotFoundError.code
 PATH: Final = "transfer.refused.path"
 METHOD: Final = "transfer.refused.method"
@@ -55,6 +58,11 @@ STATUS: Final = {
     UNSIGNED: 401,
     SIGNATURE: 401,
     FORBIDDEN: 403,
+    f"{GRANT}expired": 403,
+    f"{GRANT}openings": 403,
+    f"{GRANT}permission": 403,
+    f"{GRANT}withdrawn": 403,
+    "grant": 422,
     NOT_FOUND: 404,
     PATH: 404,
     METHOD: 405,
@@ -185,5 +193,9 @@ _HINTS: Final = {
     SIGNATURE: "ask the operator of the relay to enroll your card, and check this clock",
     QUOTA: "remove old parcels, or ask the operator of the relay for more room",
     FULL: "ask the operator of the relay to free space, then run the same command again",
+    **dict.fromkeys(
+        (f"{GRANT}{rule}" for rule in ("expired", "openings", "permission", "withdrawn")),
+        "ask the sender for a new grant",
+    ),
     MISDIRECTED: "use the address that the operator of the relay gave you",
 }

@@ -12,6 +12,7 @@ from medshare.errors import RelayRefusedError
 from medshare.ids import ParcelId, StationId, parcel_id_from_text, station_id_from_text
 from medshare.seal import MAX_SEAL_SIZE
 from medshare.wire import problems
+from medshare.withdrawal import MAX_WITHDRAWAL
 
 OCTETS: Final = "application/octet-stream"
 CBOR: Final = "application/cbor"
@@ -60,6 +61,10 @@ PUT_RECEIPT: Final = Route(
 )
 GET_RECEIPT: Final = Route("get-receipt", "GET", f"{_PARCEL}/receipts/{{station}}")
 REMOVE: Final = Route("remove", "DELETE", _PARCEL, once=True)
+PUT_WITHDRAWAL: Final = Route(
+    "put-withdrawal", "PUT", f"{_PARCEL}/withdrawals/{{station}}", MAX_WITHDRAWAL, once=True
+)
+GET_WITHDRAWAL: Final = Route("get-withdrawal", "GET", f"{_PARCEL}/withdrawals/{{station}}")
 INBOX: Final = Route("inbox", "GET", "/v1/inbox", query=True)
 PUT_CARD: Final = Route("put-card", "PUT", "/v1/card", MAX_CARD_BODY, once=True)
 
@@ -85,6 +90,8 @@ ROUTES: Final = (
     PUT_RECEIPT,
     GET_RECEIPT,
     REMOVE,
+    PUT_WITHDRAWAL,
+    GET_WITHDRAWAL,
     INBOX,
     PUT_CARD,
     ADMIN,
