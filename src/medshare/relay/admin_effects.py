@@ -79,7 +79,7 @@ class RelayEffects:
         try:
             enrolled(order.card)
         except UsageError as error:
-            raise RelayRefusedError(error.message) from error
+            raise RelayRefusedError(error.message, code=problems.ORDER) from error
         if enrolled_before is not None and not order.card.continues(enrolled_before.card):
             raise RelayRefusedError(
                 "the card does not continue the one that is enrolled", code=problems.CONFLICT
@@ -91,7 +91,7 @@ class RelayEffects:
         if order.action is Action.REMOVE and charter.administrator(order.station) is not None:
             raise RelayRefusedError(
                 "an administrator is not removed while he is one; set other administrators first",
-                code=problems.CONFLICT,
+                code=problems.ORDER,
             )
 
     def _remove(self, order: Order) -> None:
@@ -125,7 +125,7 @@ class RelayEffects:
             for one in order.administrators:
                 enrolled(one.card)
         except UsageError as error:
-            raise RelayRefusedError(error.message) from error
+            raise RelayRefusedError(error.message, code=problems.ORDER) from error
 
     def _replace_administrators(self, order: Order, proposal: bytes, charter: Charter) -> None:
         if charter.made_by == proposal:
@@ -149,4 +149,4 @@ def governed(limits: Limits, settings: dict[str, int]) -> Limits:
 
 
 def _unsupported(order: Order) -> MedshareError:
-    return RelayRefusedError(f"this relay does not carry out '{order.action}'")
+    return RelayRefusedError(f"this relay does not carry out '{order.action}'", code=problems.ORDER)
