@@ -42,6 +42,7 @@ GONE: Final = "transfer.refused.gone"
 CLOSED: Final = "transfer.refused.closed"
 FOREIGN: Final = "transfer.refused.foreign"
 HELD: Final = "transfer.refused.held"
+ORDER: Final = "transfer.refused.order"
 LENGTH: Final = "transfer.refused.length"
 TOO_LARGE: Final = "transfer.refused.too-large"
 MISDIRECTED: Final = "transfer.refused.misdirected"
@@ -71,6 +72,7 @@ STATUS: Final = {
     CLOSED: 409,
     FOREIGN: 409,
     HELD: 409,
+    ORDER: 409,
     GONE: 410,
     LENGTH: 411,
     TOO_LARGE: 413,
