@@ -12,6 +12,7 @@ from medshare.errors import FormatError
 from medshare.ids import ParcelId
 from medshare.relay.admin_handlers import ADMIN_HANDLERS
 from medshare.relay.exchange import Exchange
+from medshare.relay.grant_handlers import GRANT_HANDLERS
 from medshare.relay.parcels import Entry
 from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
 from medshare.relay.service import Service
@@ -133,9 +134,11 @@ async def get_seal(x: Exchange) -> None:
 
 
 async def _send_part(x: Exchange, name: str) -> None:
-    entry = await _entry(x)
+    entry = await _readable(x)
     if name == MANIFEST:
         await x.service.run(_note_fetch, x, entry)
+    if name == SEAL and x.station != entry.sender:
+        await x.service.run(x.service.parcels.count_opening, entry, x.station)
     path, size = await x.service.run(x.service.parts.part, entry, name)
     await x.answer.file(path, size, x.service)
 
@@ -150,7 +153,7 @@ async def get_chunk(x: Exchange) -> None:
     """Answer with a chunk."""
 
     def find() -> tuple[Path, int]:
-        entry = x.service.parcels.find(x.target.parcel, x.station)
+        entry = _find_readable(x)
         _note_fetch(x, entry)
         return x.service.parts.chunk(entry, x.target.index)
 
@@ -168,9 +171,10 @@ async def get_receipt(x: Exchange) -> None:
 async def get_state(x: Exchange) -> None:
     """Answer with the state, once it differs from the one that is known."""
     known, wait = bodies.parse_state_query(x.query)
-    entry = await _entry(x)
+    entry = await _readable(x)
 
     def look() -> tuple[str, bytes]:
+        x.service.parcels.require_readable(entry, x.station)
         state = x.service.parcels.state(entry, x.station, known=known)
         return state.tag, bodies.encode_state(state)
 
@@ -187,7 +191,7 @@ async def get_state(x: Exchange) -> None:
 
 async def want(x: Exchange) -> None:
     """Look at the copies of chunks that arrived damaged; drop the bad ones."""
-    entry = await _entry(x)
+    entry = await _readable(x)
     indexes = bodies.decode_indexes(await x.whole_body())
     async with x.looking:
         missing = await x.service.run(x.service.parts.want, entry, indexes)
@@ -233,6 +237,17 @@ async def put_card(x: Exchange) -> None:
     await x.answer.done()
 
 
+def _find_readable(x: Exchange) -> Entry:
+    """Return the parcel, for somebody whose grant lets him fetch it now."""
+    entry = x.service.parcels.find(x.target.parcel, x.station)
+    x.service.parcels.require_readable(entry, x.station)
+    return entry
+
+
+async def _readable(x: Exchange) -> Entry:
+    return await x.service.run(_find_readable, x)
+
+
 async def _entry(x: Exchange) -> Entry:
     return await x.service.run(x.service.parcels.find, x.target.parcel, x.station)
 
@@ -253,6 +268,7 @@ HANDLERS: Final[dict[routes.Route, Handler]] = {
     routes.REMOVE: remove,
     routes.INBOX: inbox,
     routes.PUT_CARD: put_card,
+    **GRANT_HANDLERS,
     **ADMIN_HANDLERS,
 }
 """Complete: a test compares it with `routes.ROUTES`."""

@@ -26,8 +26,8 @@ from medshare.errors import (
 from medshare.ids import ParcelId, StationId
 from medshare.relay.database import Database, ParcelRow
 from medshare.relay.enrolment import Enrolled
-from medshare.relay.grants import Grants, Steps, steps_of
 from medshare.relay.folder import ADMIN, DataFolder, ParcelPaths
+from medshare.relay.grants import Grants, Steps, steps_of
 from medshare.relay.holds import HOLDS, Holds
 from medshare.relay.ledger import Ledger
 from medshare.relay.recording import RelayRecord
