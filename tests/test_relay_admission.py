@@ -35,6 +35,7 @@ def target_of(route: Route) -> Target:
         PARCEL.id if "{parcel}" in route.template else ParcelId(b""),
         0 if "{index}" in route.template else -1,
         BOB.station if "{station}" in route.template else StationId(b""),
+        factor=bytes(16) if "{factor}" in route.template else b"",
     )
 
 

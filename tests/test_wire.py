@@ -70,6 +70,7 @@ def test_a_path_and_its_parts_name_each_other(route: routes.Route) -> None:
         PARCEL if "{parcel}" in route.template else ParcelId(b""),
         131071 if "{index}" in route.template else -1,
         STATION if "{station}" in route.template else StationId(b""),
+        factor=bytes(range(16)) if "{factor}" in route.template else b"",
     )
     assert routes.match(route.method, target.path) == target
 

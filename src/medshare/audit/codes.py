@@ -33,6 +33,7 @@ AUTHENTICATION: Final = Code("110114", "User Authentication")
 START: Final = Code("110120", "Application Start")
 STOP: Final = Code("110121", "Application Stop")
 LOGIN: Final = Code("110122", "Login")
+LOGOUT: Final = Code("110123", "Logout")
 NODE: Final = Code("110126", "Node Authentication")
 OVERRIDE: Final = Code("110127", "Emergency Override Started")
 CONFIGURATION: Final = Code("110131", "Software Configuration")
@@ -53,6 +54,15 @@ EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
     Act.POLICY: (ALERT, CONFIGURATION, "U"),
     Act.ROLE: (ALERT, ROLES, "U"),
     Act.SIGN_IN: (AUTHENTICATION, LOGIN, "E"),
+    Act.SIGN_OUT: (AUTHENTICATION, LOGOUT, "E"),
+    Act.LOCK_OUT: (ALERT, ATTRIBUTES, "U"),
+    Act.UNLOCK: (ALERT, ATTRIBUTES, "U"),
+    Act.ADD_FACTOR: (ALERT, ATTRIBUTES, "C"),
+    Act.REMOVE_FACTOR: (ALERT, ATTRIBUTES, "D"),
+    Act.RESET_FACTORS: (ALERT, ATTRIBUTES, "D"),
+    Act.USE_RECOVERY: (ALERT, ATTRIBUTES, "U"),
+    Act.RENEW_RECOVERY: (ALERT, ATTRIBUTES, "U"),
+    Act.PROFILE: (ALERT, ATTRIBUTES, "U"),
     Act.SEND: (BEGIN_TRANSFER, None, "E"),
     Act.SEAL: (EXPORT, None, "R"),
     Act.DELIVER: (TRANSFERRED, None, "C"),

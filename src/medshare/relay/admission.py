@@ -46,9 +46,28 @@ class Admitted:
     """A request that may be answered; nothing of its body was read yet."""
 
     asker: Enrolled
-    nonce: str
-    created: int
-    body: Body | None
+    signature: SignatureInput
+    request: httpsig.Request
+
+    @property
+    def nonce(self) -> str:
+        """What makes the request another than those before."""
+        return self.signature.nonce
+
+    @property
+    def created(self) -> int:
+        """When it was signed, in seconds since 1970 UTC."""
+        return self.signature.created
+
+    @property
+    def body(self) -> Body | None:
+        """What it says of its body."""
+        return self.request.body
+
+    @property
+    def origin(self) -> str:
+        """What security keys know the relay by; TLS may end before the relay, and is not asked."""
+        return f"https://{self.request.authority}"
 
 
 class Admission:
@@ -82,7 +101,7 @@ class Admission:
             raise AccessDeniedError(error.message, code=problems.SIGNATURE) from None
         if asker is None:
             raise AccessDeniedError("this station is not enrolled", code=problems.SIGNATURE)
-        return Admitted(asker, signature.nonce, signature.created, request.body)
+        return Admitted(asker, signature, request)
 
     def _request(self, scope: Scope) -> httpsig.Request:
         host = [value for name, value in scope["headers"] if name == b"host"]
@@ -97,6 +116,7 @@ class Admission:
             path=scope["raw_path"].decode("latin-1"),
             query=f"?{query}" if query else "",
             body=announced_body(scope),
+            session=httpsig.parse_session(scope["headers"]),
         )
 
 

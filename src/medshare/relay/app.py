@@ -7,7 +7,8 @@ The steps, in this order, for every request (docs/relay-protocol.md §§2 to 7):
 3. method, path and query are those of a route;
 4. the body is there or not, as the route says, and not too large; it has not been read;
 5. a request that must not be repeated is noted as made;
-6. the handler does it.
+6. the station shows what its profile demands: a session, or a certificate and an address;
+7. the handler does it.
 """
 
 import asyncio
@@ -21,8 +22,9 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Final
 
+from medshare import clientcert
 from medshare.audit import entries
-from medshare.audit.entries import NOTHING
+from medshare.audit.entries import NOTHING, Act
 from medshare.errors import (
     AccessDeniedError,
     AuthenticityError,
@@ -33,6 +35,7 @@ from medshare.errors import (
     RelayUnavailableError,
 )
 from medshare.ids import ParcelId, StationId, station_id_from_text
+from medshare.relay.access import Shown
 from medshare.relay.admission import Admission, Admitted, Names, announced_body, claim
 from medshare.relay.exchange import Answer, DisconnectedError, Exchange, whole_body
 from medshare.relay.guard import Receive, Scope, Send
@@ -96,6 +99,7 @@ class RelayApp:
         target = match(scope["method"], scope["raw_path"].decode("latin-1"))
         line.route = target.route.template
         line.parcel = target.parcel
+        line.act = Act.SIGN_IN if target.route is routes.SIGN_IN else Act.REQUEST
         line.note(target.parcel.hex())
         exchange = Exchange(
             target=target,
@@ -107,11 +111,14 @@ class RelayApp:
             service=self._service,
             news=self._news,
             looking=self._looking,
+            origin=admitted.origin,
+            session=admitted.request.session,
         )
         _require_shape(exchange)
         with self._traffic.request(station, upload=target.route.limit > 0):
             if target.route.once:
                 await self._use_up(admitted)
+            await self._require(admitted, scope, target.route)
             await HANDLERS[target.route](exchange)
 
     async def _rotate(self, scope: Scope, receive: Receive, error: AccessDeniedError) -> None:
@@ -132,12 +139,21 @@ class RelayApp:
             card = await self._service.run(parse_card, data)
             if card.station != before.station or not card.continues(before.card):
                 raise error
-            await self._use_up(self._admission.admit(scope, now=self._now(), newer=card))
+            admitted = self._admission.admit(scope, now=self._now(), newer=card)
+            await self._use_up(admitted)
+            await self._require(admitted, scope, routes.PUT_CARD)
             await self._service.run(renew, self._service, card)
         except (FormatError, AuthenticityError, IntegrityError):
             raise error from None  # an anonymous body gets no other answer than none
         finally:
             self._rotating = False
+
+    async def _require(self, admitted: Admitted, scope: Scope, route: routes.Route) -> None:
+        """Raise AccessDeniedError unless the station shows what its profile demands."""
+        access, signature = self._service.access, admitted.signature
+        second = None if signature.second is None else clientcert.parse_second(signature.second)
+        shown = Shown(admitted.request.session, second, signature.signature, access.address(scope))
+        await self._service.run(access.require, admitted.asker, shown, route)
 
     async def _use_up(self, admitted: Admitted) -> None:
         """Note durably that the request was made; raise AccessDeniedError if it was before."""
@@ -162,8 +178,9 @@ class RelayApp:
         if record.is_noted_alone(error.code):
             claimed = line.station or claimed_station(scope)
             about = entries.parcel(line.parcel) if line.parcel else NOTHING
+            proved = line.station is not None
             refuse = partial(
-                record.refused, error, claimed, proved=line.station is not None, about=about
+                record.refused, error, claimed, proved=proved, about=about, act=line.act
             )
             await self._service.run(refuse)
 
@@ -259,6 +276,7 @@ class LogLine:
         self.key = "-"
         self.station: StationId | None = None
         self.parcel: ParcelId | None = None
+        self.act = Act.REQUEST
 
     def note(self, text: str) -> None:
         """Add a word about it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -111,6 +111,10 @@ class Exchange:
     news: News
     looking: asyncio.Semaphore
     """Held while stored chunks are read again: whoever asks for much of that waits in line."""
+    origin: str = ""
+    """What security keys know the relay by: `https://` and the authority that was asked."""
+    session: str = field(default="", repr=False)
+    """The session that the request names; whether it is one, `access` says."""
 
     @property
     def station(self) -> StationId:

@@ -16,6 +16,7 @@ from medshare.relay.grant_handlers import GRANT_HANDLERS
 from medshare.relay.parcels import Entry
 from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
 from medshare.relay.service import Service
+from medshare.relay.sign_in_handlers import SIGN_IN_HANDLERS
 from medshare.trust.card import Card, parse_card
 from medshare.wire import bodies, problems, routes
 from medshare.wire.problems import Problem
@@ -221,11 +222,12 @@ def _inbox(x: Exchange, after: int) -> tuple[list[ParcelId], int]:
 
 
 def renew(service: Service, card: Card) -> None:
-    """Let *card* take the place of the one of its station that is enrolled."""
+    """Let *card* take the place of the one of its station that is enrolled; sessions end."""
     details = {Detail.GENERATION: card.current.number}
     about = entries.station(card.station)
     note = partial(service.record.note, Act.RENEW, card.station, about, details=details)
-    service.stations.enroll(card, before_change=note)
+    if service.stations.enroll(card, before_change=note):
+        service.access.sessions.end_all(card.station)
 
 
 async def put_card(x: Exchange) -> None:
@@ -268,6 +270,7 @@ HANDLERS: Final[dict[routes.Route, Handler]] = {
     routes.REMOVE: remove,
     routes.INBOX: inbox,
     routes.PUT_CARD: put_card,
+    **SIGN_IN_HANDLERS,
     **GRANT_HANDLERS,
     **ADMIN_HANDLERS,
 }

@@ -121,12 +121,18 @@ class RelayRecord:
         return self._meter.admit(code, self._clock())
 
     def refused(
-        self, error: MedshareError, claimed: StationId | None, *, proved: bool, about: Ref
+        self,
+        error: MedshareError,
+        claimed: StationId | None,
+        *,
+        proved: bool,
+        about: Ref,
+        act: Act = Act.REQUEST,
     ) -> None:
         """Record that a request was refused; *claimed* is who asked, *proved* whether it is."""
         kind = Kind.STATION if proved else Kind.UNKNOWN
         actor = UNKNOWN if claimed is None else Ref(kind, claimed)
-        self._quietly(Event(Act.REQUEST, actor, about).refused(error))
+        self._quietly(Event(act, actor, about).refused(error))
 
     def _note_counted(self) -> None:
         for code, count in sorted(self._meter.counted().items()):

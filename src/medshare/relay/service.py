@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medshare.errors import MedshareError, StorageError
+from medshare.relay.access import Access, AccessRules, opened_access
 from medshare.relay.admin_effects import RelayEffects
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.administration import Administration
@@ -40,6 +41,7 @@ class Service:
     limits: Limits
     pool: ThreadPoolExecutor
     clock: Clock
+    access: Access
     record: RelayRecord
     administration: Administration
 
@@ -49,7 +51,13 @@ class Service:
 
 
 @contextmanager
-def opened(path: Path, limits: Limits, *, clock: Clock = time.time) -> Iterator[Service]:
+def opened(
+    path: Path,
+    limits: Limits,
+    *,
+    rules: AccessRules | None = None,
+    clock: Clock = time.time,
+) -> Iterator[Service]:
     """Open the relay in the data folder *path*, and close it in the end.
 
     Raises StorageError when another relay has it, others can read it, or it cannot be used.
@@ -62,13 +70,14 @@ def opened(path: Path, limits: Limits, *, clock: Clock = time.time) -> Iterator[
         stations, parts = Stations(folder.cards), Parts(parcels)
         administration = _administration(path, parcels, stations, limits, clock)
         with (
+            opened_access(path, rules or AccessRules(), record, clock) as access,
             _recorded(record),
             ThreadPoolExecutor(limits.workers, "relay") as pool,
             _swept(parcels, administration, limits),
         ):
             administration.resume()
             parcels.sweep()
-            yield Service(stations, parcels, parts, limits, pool, clock, record, administration)
+            yield Service(stations, parcels, parts, limits, pool, clock, access, record, administration)
 
 
 def _administration(

@@ -33,6 +33,13 @@ FORBIDDEN: Final = "access.denied"
 GRANT: Final = "grant."
 """What begins so speaks of the grant of the parcel: `permission`, `expired`, `withdrawn`,
 `openings` of whoever asks, or another word where its lineage does not hold."""
+SECOND_FACTOR: Final = "access.denied.second-factor"
+FACTOR: Final = "access.denied.factor"
+LOCKED: Final = "access.denied.locked"
+INVITATION: Final = "access.denied.invitation"
+PROFILE: Final = "access.denied.profile"
+CERTIFICATE: Final = "access.denied.certificate"
+ADDRESS: Final = "access.denied.address"
 NOT_FOUND: Final = NotFoundError.code
 PATH: Final = "transfer.refused.path"
 METHOD: Final = "transfer.refused.method"
@@ -50,6 +57,7 @@ QUOTA: Final = "transfer.refused.quota"
 FULL: Final = "transfer.refused.full"
 SLOW: Final = "transfer.unavailable.slow"
 BUSY: Final = "transfer.unavailable.busy"
+THROTTLED: Final = "transfer.unavailable.throttled"
 FAULT: Final = "transfer.unavailable.fault"
 
 STATUS: Final = {
@@ -81,6 +89,7 @@ STATUS: Final = {
     FULL: 507,
     SLOW: 408,
     BUSY: 429,
+    THROTTLED: 429,
     FAULT: 500,
     "transfer.unavailable": 503,
 }
@@ -192,6 +201,14 @@ def error_of(problem: Problem) -> MedshareError:
 
 
 _HINTS: Final = {
+    SECOND_FACTOR: "sign in with the second factor: medshare sign-in",
+    FACTOR: "check the clock of whatever shows the code, and wait for the next one",
+    LOCKED: "sign in with a recovery code (--recovery-code), or ask the operator of the relay",
+    INVITATION: "ask the operator of the relay for a new enrolment secret",
+    PROFILE: "ask the operator of the relay how this station is to be enrolled",
+    CERTIFICATE: "give the certificate that the operator of the relay knows: --client-cert FILE"
+    " --client-key FILE",
+    ADDRESS: "ask the operator of the relay from which addresses this station may come",
     SIGNATURE: "ask the operator of the relay to enroll your card, and check this clock",
     QUOTA: "remove old parcels, or ask the operator of the relay for more room",
     FULL: "ask the operator of the relay to free space, then run the same command again",

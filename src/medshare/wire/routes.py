@@ -1,7 +1,7 @@
 """Routes and limits: which requests there are, and how large each may be (protocol §4)."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from medshare import receipt
@@ -25,6 +25,10 @@ MAX_VOTE: Final = (1 << 17) + (1 << 16)
 """As `trust.proposal` has them."""
 MAX_WANTED: Final = 64
 """Chunks that one request may ask for again: the relay reads and hashes each of them."""
+MAX_BEGIN_FACTOR: Final = 256
+MAX_PROOF: Final = 32 * 1024
+"""What shows that somebody has a factor: a code, or what a security key says."""
+FACTOR_ID_SIZE: Final = 16
 MAX_WAIT: Final = 30
 """Seconds for which the relay holds back an answer while there is no news."""
 
@@ -42,6 +46,8 @@ class Route:
     """Whether a query follows the path."""
     once: bool = False
     """Whether a repetition is refused even when the relay was restarted in between."""
+    signs_in: bool = False
+    """Whether it leads to a session, or out of one, and needs none (§9)."""
 
 
 _PARCEL: Final = "/v1/parcels/{parcel}"
@@ -67,6 +73,18 @@ PUT_WITHDRAWAL: Final = Route(
 GET_WITHDRAWAL: Final = Route("get-withdrawal", "GET", f"{_PARCEL}/withdrawals/{{station}}")
 INBOX: Final = Route("inbox", "GET", "/v1/inbox", query=True)
 PUT_CARD: Final = Route("put-card", "PUT", "/v1/card", MAX_CARD_BODY, once=True)
+BEGIN_FACTOR: Final = Route(
+    "begin-factor", "POST", "/v1/factors", MAX_BEGIN_FACTOR, once=True, signs_in=True
+)
+FINISH_FACTOR: Final = Route(
+    "finish-factor", "POST", "/v1/factors/{factor}", MAX_PROOF, once=True, signs_in=True
+)
+LIST_FACTORS: Final = Route("list-factors", "GET", "/v1/factors")
+REMOVE_FACTOR: Final = Route("remove-factor", "DELETE", "/v1/factors/{factor}", once=True)
+RECOVERY_CODES: Final = Route("recovery-codes", "POST", "/v1/recovery-codes", once=True)
+CHALLENGE: Final = Route("challenge", "POST", "/v1/session/challenge", once=True, signs_in=True)
+SIGN_IN: Final = Route("sign-in", "POST", "/v1/session", MAX_PROOF, once=True, signs_in=True)
+SIGN_OUT: Final = Route("sign-out", "DELETE", "/v1/session", once=True, signs_in=True)
 
 _PROPOSAL: Final = "/v1/admin/proposals/{proposal}"
 
@@ -94,6 +112,14 @@ ROUTES: Final = (
     GET_WITHDRAWAL,
     INBOX,
     PUT_CARD,
+    BEGIN_FACTOR,
+    FINISH_FACTOR,
+    LIST_FACTORS,
+    REMOVE_FACTOR,
+    RECOVERY_CODES,
+    CHALLENGE,
+    SIGN_IN,
+    SIGN_OUT,
     ADMIN,
     PROPOSALS,
     PUT_PROPOSAL,
@@ -111,6 +137,7 @@ class Target:
     index: int = -1
     station: StationId = StationId(b"")
     proposal: bytes = b""
+    factor: bytes = b""
 
     @property
     def path(self) -> str:
@@ -118,7 +145,7 @@ class Target:
         return self.route.template.format(
             parcel=self.parcel.hex(),
             index=chunk_name(self.index),
-            station=self.station.hex(),
+            station=self.station.hex(), factor=self.factor.hex(),
             proposal=self.proposal.hex(),
         )
 
@@ -134,6 +161,7 @@ def _pattern(route: Route) -> re.Pattern[str]:
         ("parcel", "[0-9a-f]{32}"),
         ("index", "[0-9]{8}"),
         ("station", "[0-9a-f]{64}"),
+        ("factor", "[0-9a-f]{32}"),
         ("proposal", "[0-9a-f]{64}"),
     ):
         pattern = pattern.replace("{" + name + "}", f"(?P<{name}>{shape})")
@@ -150,7 +178,8 @@ def match(method: str, path: str) -> Target:
         parts = pattern.fullmatch(path)
         if parts is not None and int(parts.groupdict().get("index", "0")) < MAX_CHUNKS:
             if route.method == method:
-                return _target(route, parts.groupdict())
+                factor = bytes.fromhex(parts.groupdict().get("factor", ""))
+                return replace(_target(route, parts.groupdict()), factor=factor)
             known_path = True
     if known_path:
         raise RelayRefusedError("this path does not take this method", code=problems.METHOD)
