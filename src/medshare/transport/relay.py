@@ -38,6 +38,7 @@ from medshare.transport.pool import PooledTransport, pieces
 from medshare.trust.card import Card
 from medshare.wire import bodies, problems, routes
 from medshare.wire.routes import OCTETS, Target
+from medshare.withdrawal import MAX_WITHDRAWAL
 
 CONNECT_SECONDS: Final = 15.0
 STALL_SECONDS: Final = 60.0
@@ -222,6 +223,17 @@ class RelayTransport:
         """Return the sealed receipt of *recipient*; raise NotFoundError while there is none."""
         target = Target(routes.GET_RECEIPT, parcel, station=recipient)
         return self._get(target, limit=routes.MAX_SEALED_RECEIPT)
+
+    # --- grants --------------------------------------------------------------------------
+
+    def put_withdrawal(self, parcel: ParcelId, recipient: StationId, withdrawal: bytes) -> None:
+        """Let the relay refuse *recipient* from now on; *withdrawal* is signed by the sender."""
+        self._put(Target(routes.PUT_WITHDRAWAL, parcel, station=recipient), withdrawal)
+
+    def get_withdrawal(self, parcel: ParcelId, recipient: StationId) -> bytes:
+        """Return what takes back the grant of *recipient*; raise NotFoundError if nothing does."""
+        target = Target(routes.GET_WITHDRAWAL, parcel, station=recipient)
+        return self._get(target, limit=MAX_WITHDRAWAL)
 
     # --- this station --------------------------------------------------------------------
 
