@@ -1,15 +1,15 @@
 """What requests about second factors and sessions do (docs/relay-protocol.md §9)."""
 
+from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from medshare.audit import entries
 from medshare.audit.entries import Act
 from medshare.relay.exchange import Exchange
 from medshare.wire import routes, sign_in
 
-if TYPE_CHECKING:
-    from medshare.relay.handlers import Handler
+Handler = Callable[[Exchange], Awaitable[None]]
 
 
 async def begin_factor(x: Exchange) -> None:
@@ -83,7 +83,7 @@ async def end_session(x: Exchange) -> None:
     await x.answer.done()
 
 
-SIGN_IN_HANDLERS: Final[dict[routes.Route, "Handler"]] = {
+SIGN_IN_HANDLERS: Final[dict[routes.Route, Handler]] = {
     routes.BEGIN_FACTOR: begin_factor,
     routes.FINISH_FACTOR: finish_factor,
     routes.LIST_FACTORS: list_factors,
