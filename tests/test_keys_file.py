@@ -335,9 +335,9 @@ def test_a_newer_keystore_asks_for_an_update(tmp_path: Path) -> None:
     from medshare.keys.sealed import LABEL, _checksum
 
     body = canonical.encode({"whatever": "comes"})
-    newer = canonical.encode([LABEL, 2, body, _checksum(2, body).value])
+    newer = canonical.encode([LABEL, 3, body, _checksum(3, body).value])
     (tmp_path / "keystore").write_bytes(newer)
-    with pytest.raises(UnsupportedVersionError, match="version 2"):
+    with pytest.raises(UnsupportedVersionError, match="version 3"):
         reopen(tmp_path)
 
 

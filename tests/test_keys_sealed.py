@@ -82,7 +82,7 @@ MALFORMED: dict[str, tuple[bytes, type[FormatError]]] = {
     "checksum too short": (canonical.encode([LABEL, 1, b"body", bytes(31)]), FormatError),
     "version true": (canonical.encode([LABEL, True, b"", bytes(32)]), FormatError),
     "version 0": (file_of(b"", version=0), UnsupportedVersionError),
-    "version 2": (file_of(b"", version=2), UnsupportedVersionError),
+    "version 3": (file_of(b"", version=3), UnsupportedVersionError),
     "trailing octet": (STORE.encode() + b"\x00", FormatError),
     "body not CBOR": (file_of(b"\x00\x01"), FormatError),
     "body of two": (file_of(canonical.encode([b"", b""])), FormatError),

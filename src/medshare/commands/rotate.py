@@ -55,6 +55,7 @@ class Choice:
     everything: bool
     due: bool
     compromised: str | None
+    suite: str | None = None
 
     def require_one(self) -> None:
         """Raise UsageError when what was asked for contradicts itself."""
@@ -63,6 +64,9 @@ class Choice:
             raise UsageError(
                 "say either which keys (--tier, --identity), --all, --due, or --compromised"
             )
+        new_identity = self.identity or self.everything or not (self.tiers or self.due)
+        if self.suite is not None and (not new_identity or self.compromised is not None):
+            raise UsageError("--suite says of which suite new identity keys are: add --identity")
 
 
 @click.command(
@@ -73,6 +77,7 @@ class Choice:
         medshare rotate-key --tier sensitive       # a new key for one tier
         medshare rotate-key --all --dry-run        # what would be done
         medshare rotate-key                        # new identity keys
+        medshare rotate-key --identity --suite gm+intl      # of another suite, or of both
         medshare rotate-key /archive/2026/*        # with sealed parcels that lie elsewhere
         medshare rotate-key --compromised identity --since 2026-11-20 --reason 'laptop stolen'
         """
@@ -82,6 +87,11 @@ class Choice:
 @click.option("--tier", "tiers", multiple=True, metavar="TIER", help="The key of this tier.")
 @click.option("--identity", is_flag=True, help="The keys of this station itself.  [default]")
 @click.option("--all", "everything", is_flag=True, help="The keys of all tiers, and the identity.")
+@click.option(
+    "--suite",
+    type=click.Choice(["intl", "gm", "gm+intl"]),
+    help="Of which suite the new identity keys are.  [default: as before]",
+)
 @click.option("--due", is_flag=True, help="Those that the policy says are due; perhaps none.")
 @click.option(
     "--compromised",
@@ -107,7 +117,7 @@ def rotate_key(
     Not a byte of ciphertext is touched: parcels in outbox, inbox and vaults, and sealed
     parcels in FOLDERS, have their key wrapped anew. An interrupted rotation is completed by
     the next run. New identity keys are signed by the old ones, so contacts can import the
-    new card without comparing a fingerprint again.
+    new card without comparing a fingerprint again, also where --suite changes the suite.
 
     With --compromised, the key is revoked as well, and the content of vaults is sealed anew
     under fresh keys, with the old ciphertext destroyed.
@@ -121,7 +131,7 @@ def rotate_key(
         _nothing_due(mode)
         return
     store = unlock_keystore(station, settings, file=passphrase_file)
-    task = Task(settings, station, store, mode, folders, dry_run, since or 0, reason)
+    task = Task(settings, station, store, mode, folders, dry_run, since or 0, reason, choice.suite)
     if choice.compromised is not None:
         task.compromised(choice.compromised)
         return
@@ -173,13 +183,19 @@ class Task:
     dry_run: bool
     since: int
     reason: str
+    suite: str | None
 
     def rotate(self, tiers: Sequence[str], *, identity: bool) -> None:
-        """Rotate *tiers*, then the identity; name what failed at the end."""
+        """Rotate *tiers*, then the identity; name what failed at the end.
+
+        An identity that changes its suite comes first, as the keys of tiers follow it.
+        """
         failed: list[Failed] = []
+        if self.suite is not None:
+            failed += self._identity()
         if tiers:
             failed += self._tiers(tiers)
-        if identity:
+        if identity and self.suite is None:
             failed += self._identity()
         self._require_none(failed)
 
@@ -213,6 +229,7 @@ class Task:
                 self.store,
                 now=int(time.time()),
                 folders=self.folders,
+                suite=self.suite,
                 dry_run=self.dry_run,
                 on_progress=steps(out),
             )

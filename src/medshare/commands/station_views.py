@@ -78,6 +78,7 @@ def rotation_record(rotation: Rotation, *, dry_run: bool) -> Record:
             for one in rotation.failed
         ],
         "fingerprint": rotation.card.fingerprint,
+        "suite": rotation.card.current.suite,
     }
 
 
@@ -196,12 +197,16 @@ def rotated(rotation: Rotation, *, dry_run: bool) -> Group:
         verb = "completed the rotation to" if rotation.resumed else "this station now has"
         line = headline("✓", GOOD, f"{verb} {keys}")
     following = "medshare card export --output FILE, and give that file to your contacts"
+    before = rotation.card.generations[-2:][0].suite
+    changed = not dry_run and before != rotation.card.current.suite
     rows = [
+        ("suite", f"{rotation.card.current.suite}, before it was {before}" if changed else ""),
         ("re-wrapped", text.count(rotation.rewrapped, "parcel")),
         ("as they were", text.count(rotation.unchanged, "parcel")),
         ("failed", text.count(len(rotation.failed), "parcel") if rotation.failed else ""),
         ("fingerprint", "" if dry_run else rotation.card.fingerprint),
         ("next", "medshare rotate-key" if dry_run else following),
+        ("then", "medshare rotate-key --due, for keys of tiers that follow the suite" * changed),
     ]
     return Group(line, facts(rows), *_failures(rotation))
 

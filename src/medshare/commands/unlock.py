@@ -16,6 +16,7 @@ from medshare.errors import FormatError, PassphraseError, UsageError
 from medshare.keys.attempts import seconds_to_wait
 from medshare.keys.base import Backend, KeyStore
 from medshare.keys.file import FileBackend
+from medshare.keys.material import token_suite_error
 from medshare.keys.os_keyring import KeyringBackend
 from medshare.keys.passphrase import (
     PROMPT,
@@ -153,7 +154,7 @@ def make_with(
         )
     uri = token_uri(keystore)
     if suite != "intl":
-        raise UsageError(f"a token holds keys of suite 'intl', not of '{suite}'")
+        raise token_suite_error(suite)
     return make_in_token(settings, uri, make, file=file)
 
 

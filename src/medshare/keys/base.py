@@ -75,11 +75,13 @@ class KeyStore(Protocol):
         Raises KeyUnavailableError when there is no such generation.
         """
 
-    def prepare(self, *, created: int) -> int:
+    def prepare(self, *, created: int, suite: str | None = None) -> int:
         """Make the keys of the next generation durable, as pending; return its number.
 
+        They are of *suite* (`intl`, `gm` or `gm+intl`), or of the kinds of the present ones.
         While a generation is pending it is the next one: nothing is made, its number is
-        returned.  Raises StorageError when it cannot be stored; then nothing has changed.
+        returned.  Raises StorageError when it cannot be stored, UsageError when there cannot
+        be such keys here, or others are pending; then nothing has changed.
         """
 
     def settle(self, generation: int) -> None:
@@ -92,10 +94,11 @@ class KeyStore(Protocol):
     def keks(self) -> tuple[KekRecord, ...]:
         """Return the KEKs that are here, in the order of their labels."""
 
-    def make_kek(self, label: str, *, created: int) -> None:
+    def make_kek(self, label: str, *, created: int, suite: str = "intl") -> None:
         """Make a KEK called *label* durable; nothing is made where there is one.
 
-        *created* is in seconds since 1970 UTC.  Raises UsageError when *label* cannot name
+        *created* is in seconds since 1970 UTC.  It wraps by an algorithm of *suite*, where the
+        kind of keystore has one; a token has AES alone.  Raises UsageError when *label* cannot name
         one (`kek.check_label`), LimitError when there are too many, StorageError or
         TokenError when it cannot be stored.
         """

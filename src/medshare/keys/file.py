@@ -20,9 +20,15 @@ from medshare.errors import (
 )
 from medshare.keys.attempts import count_failure, forget_failures, seconds_to_wait
 from medshare.keys.base import KekRecord, KeyRecord, Purpose
-from medshare.keys.kek import AES_KW, SecretKek, check_label
+from medshare.keys.kek import ALGORITHM_OF_SUITE, KEK_SIZES, SecretKek, check_label
 from medshare.keys.lock import exclusive
-from medshare.keys.material import Material, SecretKey, kinds_for, new_generation
+from medshare.keys.material import (
+    Material,
+    SecretKey,
+    kinds_for,
+    new_generation,
+    require_same_kinds,
+)
 from medshare.keys.sealed import (
     DEFAULT_COST,
     MAX_FILE,
@@ -33,7 +39,7 @@ from medshare.keys.sealed import (
     parse_sealed,
     store_key_for,
 )
-from medshare.suites.base import KEY_SIZE, SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
+from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 from medshare.suites.kem import opener_from_seed
 from medshare.suites.signatures import signer_from_seed
 
@@ -115,7 +121,8 @@ class FileKeyStore:
         if material is None:
             first = new_generation(random, created=created, kinds=kinds_for(suite))
             material = Material((first,))
-        key = new_store_key(passphrase, cost, random=random)
+        rest = material.suite_at_rest
+        key = new_store_key(passphrase, cost, random=random, suite=rest).fitting(material)
         data = key.close(material, random=random).encode()
         write_file(path, data, what=_WHAT)
         return cls(path, key, material, data, random, backend=backend)
@@ -132,7 +139,8 @@ class FileKeyStore:
     ) -> "FileKeyStore":
         """Return the keystore at *path*, opened with *passphrase*.
 
-        A file whose derivation cost is below *cost* is written anew with that cost.
+        A file whose derivation cost is below *cost*, or which is not in the suite of its
+        newest keys, is written anew.
         Raises PassphraseError, UnsupportedVersionError, and StorageError when the file
         is missing, unreadable or damaged.
         """
@@ -177,12 +185,13 @@ class FileKeyStore:
         keys = self._material.generation(generation).of(Purpose.OPEN)
         return tuple(_opener(key) for key in keys)
 
-    def prepare(self, *, created: int) -> int:
+    def prepare(self, *, created: int, suite: str | None = None) -> int:
         """Make the keys of the next generation durable, as pending; return its number."""
+        kinds = self._material.generations[-1].kinds if suite is None else kinds_for(suite)
         pending = self._material.pending
         if pending is not None:
+            require_same_kinds(self._material.generations[-1].kinds, kinds)
             return pending
-        kinds = self._material.generations[-1].kinds
         added = new_generation(self._random, created=created, kinds=kinds)
         self._write(self._material.with_pending(added))
         return len(self._material.generations) - 1
@@ -197,11 +206,13 @@ class FileKeyStore:
         """Return the KEKs that are here, in the order of their labels."""
         return tuple(KekRecord(k.label, k.algorithm, k.created) for k in self._material.keks)
 
-    def make_kek(self, label: str, *, created: int) -> None:
+    def make_kek(self, label: str, *, created: int, suite: str = "intl") -> None:
         """Make a KEK called *label* durable; nothing is made where there is one."""
         if self._has_kek(label):
             return
-        kek = SecretKek(check_label(label), AES_KW, created, self._random(KEY_SIZE))
+        algorithm = ALGORITHM_OF_SUITE[suite]
+        secret = self._random(KEK_SIZES[algorithm])
+        kek = SecretKek(check_label(label), algorithm, created, secret)
         self._write(self._material.with_kek(kek))
 
     def destroy_kek(self, label: str) -> None:
@@ -223,13 +234,15 @@ class FileKeyStore:
         """Tell whether there is a KEK called *label*, also one that another process has made."""
         if not self._material.has_kek(label):
             data, store = _read(self._path)
-            if data != self._written and store.header == self._key.header:
-                self._material, self._written = _open(self._path, self._key, store), data
+            key = self._key.of(store)
+            if data != self._written and key is not None:
+                self._material, self._written = _open(self._path, key, store), data
+                self._key = key
         return self._material.has_kek(label)
 
     def _write(self, material: Material, key: StoreKey | None = None) -> None:
         """Make *material* the content of the file; on failure nothing here has changed."""
-        key = key or self._key
+        key = (key or self._key).fitting(material)
         data = key.close(material, random=self._random).encode()
         with exclusive(_beside(self._path, "lock"), wait=True, what="the keystore is in use"):
             if _read_octets(self._path) != self._written:
@@ -254,11 +267,13 @@ class FileKeyStore:
             fsync_folder(copy.parent)
 
     def _strengthen(self, passphrase: bytes, cost: KdfCost) -> None:
-        """Raise the derivation cost to *cost*, now or, where that fails, at a later opening."""
-        raised = self._key.header.cost.raised_to(cost)
-        if raised != self._key.header.cost:
+        """Let cost and suite be what they should, now or, where that fails, at a later opening."""
+        header, suite = self._key.header, self._material.suite_at_rest
+        raised = header.cost.raised_to(cost)
+        if raised != header.cost or suite != header.suite:
+            anew = new_store_key(passphrase, raised, random=self._random, suite=suite)
             with suppress(StorageError):
-                self._write(self._material, new_store_key(passphrase, raised, random=self._random))
+                self._write(self._material, anew)
 
 
 def previous_copy(path: Path) -> Path:

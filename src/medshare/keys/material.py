@@ -4,7 +4,7 @@ Pure: octets in, octets out, and no method that changes anything.  No representa
 shows a seed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,9 +12,16 @@ from medshare import canonical
 from medshare.canonical import Fields
 from medshare.errors import FormatError, KeyUnavailableError, LimitError, UsageError
 from medshare.keys.base import Purpose
-from medshare.keys.kek import AES_KW, MAX_KEKS, SecretKek, check_label, no_such_kek
+from medshare.keys.kek import (
+    AES_KW,
+    KEK_SIZES,
+    MAX_KEKS,
+    SecretKek,
+    check_label,
+    no_such_kek,
+)
 from medshare.suites import kem, signatures
-from medshare.suites.base import KEY_SIZE, RandomBytes
+from medshare.suites.base import RandomBytes
 from medshare.suites.kem import HYBRID, KEMS, SM2
 from medshare.suites.signatures import ED25519, ML_DSA_65, SIGNATURES
 
@@ -109,6 +116,16 @@ class Material:
         *older, newest = self.generations
         return replace(self, generations=(*older, replace(newest, pending=False)))
 
+    @property
+    def suite_at_rest(self) -> str:
+        """The suite whose algorithms protect this in a file."""
+        return suite_at_rest(name for _, name in self.generations[-1].kinds)
+
+    @property
+    def is_classic(self) -> bool:
+        """Whether readers that know AES alone understand this."""
+        return all(kek.algorithm == AES_KW for kek in self.keks)
+
     def kek(self, label: str) -> SecretKek:
         """Return the KEK called *label*; raise KeyUnavailableError when there is none."""
         found = next((kek for kek in self.keks if kek.label == label), None)
@@ -163,6 +180,35 @@ def kinds_for(suite: str) -> Kinds:
         raise UsageError(f"a station cannot have suite '{suite}'; it can have {names}") from None
 
 
+def token_suite_error(suite: str) -> UsageError:
+    """Return the error that says that a token cannot hold keys of *suite*."""
+    return UsageError(
+        f"a token holds keys of suite 'intl', not of '{suite}'",
+        hint="a station with national keys has its keystore in a file or the OS keyring",
+    )
+
+
+def require_same_kinds(pending: Kinds, wanted: Kinds) -> None:
+    """Raise UsageError when keys are *wanted* of other kinds than those that are *pending*."""
+    if pending != wanted:
+        raise UsageError(
+            "a rotation to keys of another kind was interrupted, and comes first",
+            hint="complete it: medshare rotate-key --identity; then ask for this again",
+        )
+
+
+def suite_at_rest(algorithms: Iterable[str]) -> str:
+    """Return the suite that protects keys of these *algorithms* where they lie.
+
+    It is `gm` where all of them are national ones.  With keys of both families it is `intl`,
+    whose ciphers have keys of 256 bits: what is sealed to the others must not become weaker.
+    """
+    families = {
+        SIGNATURES[one].family if one in SIGNATURES else KEMS[one].family for one in algorithms
+    }
+    return "gm" if families == {"gm"} else "intl"
+
+
 def new_generation(random: RandomBytes, *, created: int, kinds: Kinds) -> SecretGeneration:
     """Return freshly drawn keys of these *kinds* for one generation."""
     keys = tuple(SecretKey(use, name, _draw(use, name, random)) for use, name in kinds)
@@ -201,8 +247,7 @@ def _kek(item: object) -> SecretKek:
         case [str() as label, str() as algorithm, int() as created, bytes() as key] if (
             type(created) is int
             and created <= canonical.MAX_TIME
-            and algorithm == AES_KW
-            and len(key) == KEY_SIZE
+            and len(key) == KEK_SIZES.get(algorithm)
         ):
             try:
                 return SecretKek(check_label(label), algorithm, created, key)

@@ -24,6 +24,7 @@ from medshare.keys import pkcs11_objects as objects
 from medshare.keys.base import KekRecord, KeyRecord, Purpose
 from medshare.keys.kek import check_label, require_key, require_wrapped
 from medshare.keys.lock import exclusive
+from medshare.keys.material import token_suite_error
 from medshare.keys.pkcs11_record import (
     MAX_FILE,
     STORE_SIZE,
@@ -134,8 +135,10 @@ class TokenKeyStore:
             if purpose is Purpose.OPEN
         )
 
-    def prepare(self, *, created: int) -> int:
+    def prepare(self, *, created: int, suite: str | None = None) -> int:
         """Make the keys of the next generation in the token, as pending; return its number."""
+        if suite not in (None, "intl"):
+            raise token_suite_error(suite)
         with self._changing():
             if self._record.pending is not None:
                 return self._record.pending
@@ -166,7 +169,7 @@ class TokenKeyStore:
             for kek in self._record.keks
         )
 
-    def make_kek(self, label: str, *, created: int) -> None:
+    def make_kek(self, label: str, *, created: int, suite: str = "intl") -> None:  # noqa: ARG002  # tokens offer AES alone
         """Make a KEK called *label* in the token; nothing is made where there is one."""
         check_label(label)
         with self._changing():

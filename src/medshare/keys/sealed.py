@@ -2,11 +2,25 @@
 
     file   = CBOR [ "medshare keystore", version, body, checksum ]
     body   = CBOR [ header, nonce, sealed ]
-    header = CBOR { commitment, kdf, lanes, memory_kib, passes, salt }
+    header = CBOR { commitment, kdf, lanes, memory_kib, passes, salt }             version 1
+    header = CBOR { commitment, kdf, lanes, memory_kib, passes, salt, suite }      version 2
 
-The passphrase and the salt go through Argon2id (RFC 9106), which gives 64 octets: the
-AES-256-GCM key, and a commitment that stands in the header.  `sealed` is the secret
-content under that key, with label, version and header as associated data.
+Suite `intl`: passphrase and salt go through Argon2id (RFC 9106), which gives 64 octets, the
+AES-256-GCM key, and a commitment that stands in the header.
+
+Suite `gm`, for stations with national keys alone:
+
+    slow       = Argon2id(passphrase, salt), 32 octets
+    base       = PBKDF2-HMAC-SM3(passphrase, salt ‖ slow, max(1024, memory_kib · passes) rounds)
+    key        = HKDF-SM3(base, "medshare keystore key" ‖ 00), of which SM4-GCM takes 16 octets
+    commitment = HKDF-SM3(base, "medshare keystore commitment" ‖ 00)
+
+The key follows from the passphrase by GM/T 0091 and SM3 alone, whatever Argon2id is worth; what
+Argon2id adds is memory that each guess costs (docs/decisions/0012-national-at-rest.md).
+
+`sealed` is the secret content under that key, with label, version and header as associated
+data.  Version 2 is written only where version 1 cannot say what is needed: suite `gm`, or a
+key-encryption key of another algorithm than AES.
 
 Three checks answer three questions.  The checksum, BLAKE3 over everything before it,
 needs no passphrase and tells damage by accident.  The commitment tells a wrong
@@ -17,10 +31,12 @@ Pure: octets and a passphrase in, octets out.
 """
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
+from cryptography.hazmat.primitives.hashes import SM3
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.pbkdf2 import PBKDF2HMAC
 
 from medshare import canonical
 from medshare.canonical import Fields
@@ -31,13 +47,17 @@ from medshare.suites import suite_named
 from medshare.suites.base import KEY_SIZE, NONCE_SIZE, TAG_SIZE, RandomBytes
 
 LABEL: Final = "medshare keystore"
-VERSION: Final = 1
+VERSION: Final = 2
+"""The newest; those before it are read as well."""
 MAX_FILE: Final = MAX_MATERIAL + 4096
 SALT_SIZE: Final = 16
 COMMITMENT_SIZE: Final = 32
 _MAX_HEADER: Final = 1024
 _MAX_ITEMS: Final = 32
-_KDF: Final = "argon2id"
+_KDF: Final = {"intl": "argon2id", "gm": "argon2id+pbkdf2-hmac-sm3"}
+"""By suite, how the key follows from the passphrase."""
+_FEWEST_ROUNDS: Final = 1024
+"""GM/T 0091-2020 asks for no fewer."""
 _WHAT: Final = "the keystore"
 
 
@@ -48,6 +68,11 @@ class KdfCost:
     memory_kib: int = 64 * 1024
     passes: int = 3
     lanes: int = 4
+
+    @property
+    def rounds(self) -> int:
+        """How often PBKDF2 goes round in suite `gm`: once a KiB that Argon2id goes through."""
+        return max(_FEWEST_ROUNDS, self.memory_kib * self.passes)
 
     def raised_to(self, other: "KdfCost") -> "KdfCost":
         """Return the larger of both in memory and passes; this one when it is not below."""
@@ -73,19 +98,22 @@ class Header:
     cost: KdfCost
     salt: bytes
     commitment: bytes
+    suite: str = "intl"
+    version: int = 1
 
     def encode(self) -> bytes:
         """Return the deterministic encoding."""
-        return canonical.encode(
-            {
-                "commitment": self.commitment,
-                "kdf": _KDF,
-                "lanes": self.cost.lanes,
-                "memory_kib": self.cost.memory_kib,
-                "passes": self.cost.passes,
-                "salt": self.salt,
-            }
-        )
+        fields: dict[str, canonical.Value] = {
+            "commitment": self.commitment,
+            "kdf": _KDF[self.suite],
+            "lanes": self.cost.lanes,
+            "memory_kib": self.cost.memory_kib,
+            "passes": self.cost.passes,
+            "salt": self.salt,
+        }
+        if self.version > 1:
+            fields["suite"] = self.suite
+        return canonical.encode(fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +127,8 @@ class SealedStore:
     def encode(self) -> bytes:
         """Return the octets of the file."""
         body = canonical.encode([self.header.encode(), self.nonce, self.sealed])
-        return canonical.encode([LABEL, VERSION, body, _checksum(VERSION, body).value])
+        version = self.header.version
+        return canonical.encode([LABEL, version, body, _checksum(version, body).value])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -108,6 +137,17 @@ class StoreKey:
 
     header: Header
     value: bytes
+
+    def fitting(self, material: Material) -> "StoreKey":
+        """Return this key, with a header by which *material* can be written."""
+        if self.header.version > 1 or material.is_classic:
+            return self
+        return replace(self, header=replace(self.header, version=2))
+
+    def of(self, store: SealedStore) -> "StoreKey | None":
+        """Return this key as that of *store*, or None where it is another one's."""
+        alike = replace(store.header, version=self.header.version) == self.header
+        return StoreKey(store.header, self.value) if alike else None
 
     def close(self, material: Material, *, random: RandomBytes) -> SealedStore:
         """Return *material* encrypted under a fresh random nonce.
@@ -118,7 +158,7 @@ class StoreKey:
         plain = material.encode()
         nonce = random(NONCE_SIZE)
         out = bytearray(len(plain) + TAG_SIZE)
-        cipher = suite_named("intl").aead(self.value)
+        cipher = suite_named(self.header.suite).aead(self.value)
         cipher.encrypt_into(nonce, plain, _associated(self.header), memoryview(out))
         return SealedStore(self.header, nonce, bytes(out))
 
@@ -128,40 +168,57 @@ class StoreKey:
         Raises IntegrityError or FormatError when it is not what was closed with this key.
         """
         plain = bytearray(len(store.sealed) - TAG_SIZE)
-        cipher = suite_named("intl").aead(self.value)
+        cipher = suite_named(self.header.suite).aead(self.value)
         cipher.decrypt_into(store.nonce, store.sealed, _associated(store.header), memoryview(plain))
         return parse_material(bytes(plain))
 
 
-def new_store_key(passphrase: bytes, cost: KdfCost, *, random: RandomBytes) -> StoreKey:
-    """Return a key derived from *passphrase* with a fresh salt."""
+def new_store_key(
+    passphrase: bytes, cost: KdfCost, *, random: RandomBytes, suite: str = "intl"
+) -> StoreKey:
+    """Return a key of *suite*, derived from *passphrase* with a fresh salt."""
     salt = random(SALT_SIZE)
-    key, commitment = _derive(passphrase, salt, cost)
-    return StoreKey(Header(cost, salt, commitment), key)
+    key, commitment = _derive(passphrase, salt, cost, suite)
+    version = 1 if suite == "intl" else 2
+    return StoreKey(Header(cost, salt, commitment, suite, version), key)
 
 
 def store_key_for(store: SealedStore, passphrase: bytes) -> StoreKey:
     """Return the key of *store*; raise PassphraseError when *passphrase* is not its own."""
-    key, commitment = _derive(passphrase, store.header.salt, store.header.cost)
+    header = store.header
+    key, commitment = _derive(passphrase, header.salt, header.cost, header.suite)
     if not hmac.compare_digest(commitment, store.header.commitment):
         raise PassphraseError("the keystore does not open: the passphrase is wrong")
     return StoreKey(store.header, key)
 
 
-def _derive(passphrase: bytes, salt: bytes, cost: KdfCost) -> tuple[bytes, bytes]:
+def _derive(passphrase: bytes, salt: bytes, cost: KdfCost, suite: str) -> tuple[bytes, bytes]:
+    """Return the key, and the commitment to it."""
+    if suite == "intl":
+        derived = _argon2id(passphrase, salt, cost, KEY_SIZE + COMMITMENT_SIZE)
+        return derived[:KEY_SIZE], derived[KEY_SIZE:]
+    slow = _argon2id(passphrase, salt, cost, KEY_SIZE)
+    base = PBKDF2HMAC(SM3(), KEY_SIZE, salt + slow, cost.rounds).derive(passphrase)
+    derive = suite_named(suite).derive
+    return (
+        derive(base, info=b"medshare keystore key\x00"),
+        derive(base, info=b"medshare keystore commitment\x00"),
+    )
+
+
+def _argon2id(passphrase: bytes, salt: bytes, cost: KdfCost, length: int) -> bytes:
     kdf = Argon2id(
         salt=salt,
-        length=KEY_SIZE + COMMITMENT_SIZE,
+        length=length,
         iterations=cost.passes,
         lanes=cost.lanes,
         memory_cost=cost.memory_kib,
     )
-    derived = kdf.derive(passphrase)
-    return derived[:KEY_SIZE], derived[KEY_SIZE:]
+    return kdf.derive(passphrase)
 
 
 def _associated(header: Header) -> bytes:
-    return canonical.encode([LABEL, VERSION, header.encode()])
+    return canonical.encode([LABEL, header.version, header.encode()])
 
 
 def _checksum(version: int, body: bytes) -> Digest:
@@ -185,29 +242,32 @@ def parse_sealed(data: bytes) -> SealedStore:
                 raise FormatError("the keystore does not match its checksum")
         case _:
             raise FormatError("this is not a keystore of medshare")
-    if version != VERSION:
+    if not 1 <= version <= VERSION:
         raise UnsupportedVersionError(
-            f"the keystore has version {version}; this medshare reads version {VERSION}",
+            f"the keystore has version {version}; this medshare reads versions 1 to {VERSION}",
             hint="update medshare",
         )
-    return _parse_body(body)
+    return _parse_body(body, version)
 
 
-def _parse_body(body: bytes) -> SealedStore:
+def _parse_body(body: bytes, version: int) -> SealedStore:
     match canonical.decode(body, limit=MAX_FILE, what=_WHAT, items=_MAX_ITEMS):
         case [bytes() as header, bytes() as nonce, bytes() as sealed] if (
             len(nonce) == NONCE_SIZE and len(sealed) > TAG_SIZE
         ):
-            return SealedStore(_parse_header(header), nonce, sealed)
+            return SealedStore(_parse_header(header, version), nonce, sealed)
     raise FormatError("the body of the keystore is malformed")
 
 
-def _parse_header(data: bytes) -> Header:
+def _parse_header(data: bytes, version: int) -> Header:
     what = "the header of the keystore"
     fields = Fields(
         canonical.decode(data, limit=_MAX_HEADER, what=what, items=_MAX_ITEMS), what=what
     )
-    fields.literal("kdf", _KDF)
+    suite = fields.text("suite", maximum=16) if version > 1 else "intl"
+    if suite not in _KDF:
+        raise FormatError(f"{what} names a suite that is unknown here")
+    fields.literal("kdf", _KDF[suite])
     lanes = fields.uint("lanes", minimum=1, maximum=MAX_LANES)
     # RFC 9106 §3.1: at least eight blocks of one KiB for each lane.
     memory = fields.uint("memory_kib", minimum=8 * lanes, maximum=MAX_MEMORY_KIB)
@@ -215,6 +275,8 @@ def _parse_header(data: bytes) -> Header:
         cost=KdfCost(memory, fields.uint("passes", minimum=1, maximum=MAX_PASSES), lanes),
         salt=fields.octets("salt", size=SALT_SIZE),
         commitment=fields.octets("commitment", size=COMMITMENT_SIZE),
+        suite=suite,
+        version=version,
     )
     fields.finish()
     return header

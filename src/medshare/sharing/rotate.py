@@ -12,6 +12,9 @@ the first one stopped, with the same new keys:
 4. The pending mark is taken away.
 
 Old secret keys stay in the keystore, for parcels that are not at hand.
+
+The new keys may be of another suite than the old ones: the station keeps its id, and whoever
+has its card follows by the signatures of the old keys (format §10.3).
 """
 
 from collections.abc import Sequence
@@ -22,6 +25,7 @@ from pathlib import Path
 from medshare.audit.entries import Act, Detail
 from medshare.errors import MedshareError, UsageError
 from medshare.keys.base import KeyStore, newest_generation, pending_generation
+from medshare.keys.material import kinds_for, token_suite_error
 from medshare.sharing.at_hand import (
     Failed,
     OnProgress,
@@ -35,6 +39,7 @@ from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
 from medshare.station.key_book import IDENTITY, Entry, Happened, KeyBook
 from medshare.station.tier_keys import TierKeys, number_of, tier_of
+from medshare.suites import suite_of_keys
 from medshare.trust.card import Card, Generation, issue
 from medshare.trust.revocation import Revocation
 
@@ -61,15 +66,20 @@ def rotate_identity(
     *,
     now: int,
     folders: Sequence[Path] = (),
+    suite: str | None = None,
     dry_run: bool = False,
     on_progress: OnProgress = say_nothing,
 ) -> Rotation:
     """Give *station* new keys, or complete a rotation that was interrupted.
 
+    They are of *suite* (`intl`, `gm`, or `gm+intl` for both families), or of the same kinds as
+    the present ones.
+
     The keys of parcels in outbox, inbox and vaults, and of those in *folders*, are wrapped
     so that the old keys are not needed for them.  One for which that fails is named in the
     result, and the rest goes on.  *now* is in seconds since 1970 UTC.
-    Raises UsageError when one of *folders* holds no parcel or the clock is wrong,
+    Raises UsageError when one of *folders* holds no parcel, the clock is wrong, or the
+    keystore cannot have keys of *suite*,
     LimitError when no further generation is possible, StorageError when something cannot
     be written; what is done then is kept, and the next run goes on.
     """
@@ -80,11 +90,12 @@ def rotate_identity(
         parcels = parcels_at_hand(station, folders)
         pending = pending_generation(store)
         number = newest_generation(store) + 1 if pending is None else pending
+        _require_suite(store, suite)
         if not dry_run:
             station.record.note(Act.ROTATE, details={Detail.GENERATION: number})
             if pending is None:
                 tiers.book.add(Entry(now, Happened.MADE, label_of(number)))
-            store.prepare(created=now)
+            store.prepare(created=now, suite=suite)
             _show_new_keys(station, store, number, tiers.book)
             identity = identity_of(station.card, store, tiers)
         look = partial(_unwrapped, identity=identity)
@@ -96,6 +107,15 @@ def rotate_identity(
     done, failed = tally
     unchanged = len(parcels) - done - len(failed)
     return Rotation(number, station.card, pending is not None, done, unchanged, failed)
+
+
+def _require_suite(store: KeyStore, suite: str | None) -> None:
+    """Raise UsageError, before anything is noted, when *store* cannot have keys of *suite*."""
+    if suite is None:
+        return
+    kinds_for(suite)
+    if store.backend == "pkcs11" and suite != "intl":
+        raise token_suite_error(suite)
 
 
 def label_of(generation: int) -> str:
@@ -134,13 +154,14 @@ def next_card(card: Card, store: KeyStore, revoked: Revocation | None = None) ->
     created = next(r.created for r in store.records() if r.generation == number)
     if revoked is not None:
         revoked = Revocation(revoked.through, min(revoked.since, created), revoked.reason)
+    sign_keys = tuple(signer.public for signer in signers)
     generation = Generation(
         station=card.station,
         number=number,
         name=card.name,
-        suite=card.current.suite,
+        suite=suite_of_keys(sign_keys).name,
         created=created,
-        sign_keys=tuple(signer.public for signer in signers),
+        sign_keys=sign_keys,
         kem_keys=tuple(opener.public for opener in openers),
         revoked=revoked,
     )

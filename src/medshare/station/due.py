@@ -4,14 +4,15 @@ Told from card, history and counts alone, so that nobody has to unlock a keystor
 nothing is due.  The keystore knows better where the history was lost: `tier_keys`.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from medshare.keys.base import KeyStore
+from medshare.keys.kek import AES_KW, ALGORITHM_OF_SUITE
 from medshare.station.home import Station
 from medshare.station.key_book import IDENTITY, Entry, Happened, KeyBook
-from medshare.station.tier_keys import number_of, tier_of
+from medshare.station.tier_keys import number_of, tier_of, wrapping_suite
 
 _USED_UP: Final = 0.9
 """The share of its permitted uses after which a key is due."""
@@ -29,26 +30,35 @@ class Due:
     reason: str
 
 
-def keks_of_history(book: KeyBook) -> dict[str, int]:
-    """Return when each KEK was made that the history knows of and does not say is destroyed."""
+@dataclass(frozen=True, slots=True)
+class Kek:
+    """What is known of one KEK: when it was made, in seconds since 1970 UTC, and how it wraps."""
+
+    created: int
+    algorithm: str = AES_KW
+
+
+def keks_of_history(book: KeyBook) -> dict[str, Kek]:
+    """Return the KEKs that the history knows of and does not say are destroyed."""
     entries = book.entries()
     gone = {one.key for one in entries if one.what == Happened.DESTROYED}
     return {
-        one.key: one.at
+        one.key: Kek(one.at, one.note or AES_KW)
         for one in entries
         if one.what == Happened.MADE and one.key not in gone and tier_of(one.key) not in _OTHER
     }
 
 
-def keks_of_store(store: KeyStore) -> dict[str, int]:
-    """Return when each KEK was made that is in *store*."""
-    return {kek.label: kek.created for kek in store.keks() if number_of(kek.label) >= 0}
+def keks_of_store(store: KeyStore) -> dict[str, Kek]:
+    """Return the KEKs that are in *store*."""
+    found = [kek for kek in store.keks() if number_of(kek.label) >= 0]
+    return {kek.label: Kek(kek.created, kek.algorithm) for kek in found}
 
 
-def due_keys(station: Station, keks: dict[str, int], *, now: int) -> tuple[Due, ...]:
+def due_keys(station: Station, keks: Mapping[str, Kek], *, now: int) -> tuple[Due, ...]:
     """Return what is to be replaced at *now*, in seconds since 1970 UTC: identity, then tiers.
 
-    *keks* are the KEKs that there are, and when they were made.
+    *keks* are the KEKs that there are.
     """
     book = KeyBook(station.home)
     entries = book.entries()
@@ -77,12 +87,17 @@ def _identity(station: Station, entries: Iterable[Entry], now: int) -> Iterable[
         yield Due(IDENTITY, label, "its time is over")
 
 
-def _reason(station: Station, tier: str, created: int, uses: int, now: int) -> str:
+def _reason(station: Station, tier: str, kek: Kek, uses: int, now: int) -> str:
     """Return why the KEK of *tier* is due, or an empty text when it is not."""
     rules = station.policy.find(tier)
     if rules is None:
         return ""
-    due = rules.due_at(created)
+    current = station.card.current
+    algorithms = [key.algorithm for key in (*current.sign_keys, *current.kem_keys)]
+    wanted = wrapping_suite(station.policy, tier, algorithms, station.backend)
+    if kek.algorithm != ALGORITHM_OF_SUITE[wanted]:
+        return f"it wraps by {kek.algorithm}, and {ALGORITHM_OF_SUITE[wanted]} is demanded"
+    due = rules.due_at(kek.created)
     if due is not None and due <= now:
         return "its time is over"
     if uses >= _USED_UP * rules.max_uses:

@@ -7,12 +7,14 @@ when the process dies in between.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from medshare.errors import KeyUnavailableError
-from medshare.keys.base import KekRecord, KeyStore
+from medshare.keys.base import KekRecord, KeyStore, newest_generation
+from medshare.keys.kek import ALGORITHM_OF_SUITE
+from medshare.keys.material import suite_at_rest
 from medshare.station.key_book import Entry, Happened, KeyBook
 from medshare.suites.base import KEY_SIZE
 from medshare.trust.policy import Policy
@@ -106,8 +108,16 @@ class TierKeys:
         """Make the KEK called *label* if it is not there, and note that in the history."""
         now = int(self._clock())
         if not any(kek.label == label for kek in self._store.keks()):
-            self.book.add(Entry(now, Happened.MADE, label))
-            self._store.make_kek(label, created=now)
+            suite = self.suite_for(tier_of(label))
+            self.book.add(Entry(now, Happened.MADE, label, ALGORITHM_OF_SUITE[suite]))
+            self._store.make_kek(label, created=now, suite=suite)
+
+    def suite_for(self, tier: str) -> str:
+        """Return the suite by whose algorithm the KEKs of *tier* are to wrap."""
+        newest = newest_generation(self._store)
+        records = [one for one in self._store.records() if one.generation == newest]
+        algorithms = [one.public.algorithm for one in records]
+        return wrapping_suite(self._policy, tier, algorithms, self._store.backend)
 
     def next_label(self, tier: str) -> str:
         """Return a label that no KEK of *tier* ever had, as far as is known."""
@@ -138,6 +148,20 @@ class TierKeys:
         """Raise KeyUnavailableError unless the KEK called *label* is here."""
         if not any(kek.label == label for kek in self._store.keks()):
             raise KeyUnavailableError(f"there is no key '{label}' here")
+
+
+def wrapping_suite(policy: Policy, tier: str, algorithms: Iterable[str], backend: str) -> str:
+    """Return the suite by whose algorithm a KEK of *tier* is to wrap.
+
+    It is that of a tier which allows one suite alone, else the one that protects keys of these
+    *algorithms*, the newest of the station; tokens offer AES alone.
+    """
+    if backend == "pkcs11":
+        return "intl"
+    rules = policy.find(tier)
+    if rules is not None and len(rules.suites) == 1:
+        return rules.suites[0]
+    return suite_at_rest(algorithms)
 
 
 def tier_of(label: str) -> str:
