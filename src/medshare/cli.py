@@ -87,6 +87,7 @@ class Entry:
 COMMANDS: Final = (
     Entry("Moving studies", "send", "transfer:send", "Seal files and send them."),
     Entry("Moving studies", "receive", "receive:receive", "Fetch, verify and open parcels."),
+    Entry("Moving studies", "view", "view:view", "Look at a parcel, in memory only."),
     Entry("Moving studies", "verify", "check:verify", "Check a parcel or a received folder."),
     Entry("Moving studies", "receipt", "check:receipt", "Show and check proofs of delivery."),
     Entry("Stations and trust", "init", "station:init", "Make this machine a station."),

@@ -83,7 +83,9 @@ class Access:
         if not self._counted:
             grant = self.envelope.grant_for(self._station.id)
             limit = 0 if grant is None else grant.openings
-            count_opening(self._station.home, self.envelope.parcel, limit=limit)
+            about = entries.parcel(self.envelope.parcel)
+            with self._station.record.refusals(recorded_as(act), about, tier=self.envelope.tier):
+                count_opening(self._station.home, self.envelope.parcel, limit=limit)
             self._counted = True
 
     def note(self, act: Permission) -> None:

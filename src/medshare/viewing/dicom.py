@@ -1,0 +1,133 @@
+"""DICOM files in memory: what a header says, and single frames as pictures.
+
+pydicom is an extra (`medshare[view]`).  What is parsed was sealed by a sender who is trusted,
+and is bounded all the same.  These pictures are for finding one's way, not for diagnosis: they
+are eight bits deep, and no display was calibrated for them.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from medshare.errors import FormatError, LimitError, UsageError
+from medshare.viewing.png import encode_png
+
+if TYPE_CHECKING:
+    from pydicom.dataset import FileDataset
+
+MAX_PIXELS: Final = 1 << 26
+"""Pixels of one frame that are shown at most."""
+_MAX_VALUE: Final = 200
+_JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
+_SHOWN: Final = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "Modality",
+    "StudyDate",
+    "StudyDescription",
+    "SeriesNumber",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "InstanceNumber",
+    "ImageType",
+    "Rows",
+    "Columns",
+    "NumberOfFrames",
+    "PixelSpacing",
+    "SliceThickness",
+    "SliceLocation",
+    "WindowCenter",
+    "WindowWidth",
+    "Manufacturer",
+    "InstitutionName",
+)
+
+
+@contextmanager
+def _dicom_errors() -> Iterator[None]:
+    """Translate what pydicom raises for files that are none, or that it cannot decode."""
+    try:
+        yield
+    except (FormatError, LimitError, UsageError):
+        raise
+    except ImportError as error:
+        raise UsageError(
+            "DICOM files are shown with pydicom, which is not installed",
+            hint="pip install 'medshare[view]'",
+        ) from error
+    except MemoryError as error:
+        raise LimitError("this DICOM file is too large to be shown") from error
+    except Exception as error:  # a hostile file makes pydicom raise nearly anything
+        raise FormatError(f"this DICOM file cannot be shown: {type(error).__name__}") from error
+
+
+def _dataset(data: bytes) -> "FileDataset":
+    from pydicom import dcmread
+
+    return dcmread(BytesIO(data))
+
+
+def summary(data: bytes) -> tuple[tuple[str, str], ...]:
+    """Return names and values of what matters in the header of the DICOM file *data*.
+
+    Raises FormatError when it is none, UsageError when pydicom is not installed.
+    """
+    with _dicom_errors():
+        dataset = _dataset(data)
+        rows = [(name, str(dataset.get(name, "") or "")) for name in _SHOWN]
+        rows.append(("TransferSyntax", dataset.file_meta.TransferSyntaxUID.name))
+    return tuple((name, value[:_MAX_VALUE]) for name, value in rows if value)
+
+
+def frame_count(data: bytes) -> int:
+    """Return how many pictures the DICOM file *data* holds."""
+    with _dicom_errors():
+        dataset = _dataset(data)
+        return int(dataset.get("NumberOfFrames", 1) or 1) if "PixelData" in dataset else 0
+
+
+def frame(data: bytes, number: int) -> bytes:
+    """Return frame *number* of the DICOM file *data* as PNG, or as the JPEG that it is.
+
+    Raises FormatError when there is none, or its compression is not understood here,
+    LimitError when it is too large.
+    """
+    with _dicom_errors():
+        dataset = _dataset(data)
+        if int(dataset.Rows) * int(dataset.Columns) > MAX_PIXELS:
+            raise LimitError("this picture is too large to be shown")
+        if dataset.file_meta.TransferSyntaxUID == _JPEG_BASELINE:
+            return _encapsulated(dataset, number)
+        return encode_png(_displayed(dataset, number))
+
+
+def _encapsulated(dataset: "FileDataset", number: int) -> bytes:
+    from pydicom.encaps import get_frame
+
+    frames = int(dataset.get("NumberOfFrames", 1) or 1)
+    return get_frame(dataset.PixelData, number, number_of_frames=frames)
+
+
+def _displayed(dataset: "FileDataset", number: int) -> NDArray[np.uint8]:
+    """Return the pixels as PS3.14 has them shown: rescaled, windowed, eight bits deep."""
+    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
+    from pydicom.pixels.utils import pixel_array
+
+    pixels = np.asarray(pixel_array(dataset, index=number))
+    if pixels.ndim == 3:
+        return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
+    values = np.asarray(apply_voi_lut(apply_rescale(pixels, dataset), dataset), np.float64)
+    if "WindowWidth" in dataset or "VOILUTSequence" in dataset:
+        low, high = float(values.min()), float(values.max())
+    else:
+        low, high = (float(one) for one in np.percentile(values, (0.5, 99.5)))
+    scaled = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
+    if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
+        scaled = 1.0 - scaled
+    return (scaled * 255).round().astype(np.uint8)
