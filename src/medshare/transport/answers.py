@@ -12,6 +12,7 @@ from typing import TypeVar
 import httpx
 
 from medshare.errors import (
+    AccessDeniedError,
     FormatError,
     MedshareError,
     RelayUnavailableError,
@@ -91,10 +92,17 @@ class Answer:
 
 
 @contextmanager
-def mapped_errors() -> Iterator[None]:
-    """Turn what httpx raises, and answers that make no sense, into errors of ours."""
+def mapped_errors(*, relay: str = "") -> Iterator[None]:
+    """Turn what httpx raises, and answers that make no sense, into errors of ours.
+
+    Where the relay at *relay* wants somebody to sign in, the hint says how.
+    """
     try:
         yield
+    except AccessDeniedError as error:
+        if error.code == problems.SECOND_FACTOR:
+            error.hint = f"run: medshare sign-in --relay {relay}"
+        raise
     except FormatError as error:
         raise RelayUnavailableError(
             f"this answers as no medshare relay does: {error.message}",

@@ -10,15 +10,14 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
 import httpx
 
-from medshare import httpsig
 from medshare.envelope import MAX_ENVELOPE_SIZE
 from medshare.errors import (
     AccessDeniedError,
@@ -29,13 +28,12 @@ from medshare.errors import (
 from medshare.ids import ParcelId, StationId
 from medshare.seal import MAX_SEAL_SIZE
 from medshare.suites import hasher_named
-from medshare.suites.base import SYSTEM_RANDOM, Buffer, Hashed, RandomBytes, Signer
-from medshare.suites.signatures import scheme_named
+from medshare.suites.base import Buffer, Hashed
 from medshare.transport.answers import Answer, mapped_errors
 from medshare.transport.base import Stored
 from medshare.transport.connection import Origin
+from medshare.transport.credentials import DIGEST, Requester, Shown, Signing, tls_with
 from medshare.transport.pool import PooledTransport, pieces
-from medshare.trust.card import Card
 from medshare.wire import bodies, problems, routes
 from medshare.wire.routes import OCTETS, Target
 from medshare.withdrawal import MAX_WITHDRAWAL
@@ -49,30 +47,14 @@ LEAST_PAUSE: Final = 0.05
 MAX_INBOX_PAGES: Final = 256
 _AUTHORITY: Final = re.compile(rb"([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _MAX_PORT: Final = 65535
-_DIGEST: Final = "medshare.digest"
-
-
-class Requester(Protocol):
-    """Who asks: the part of an identity that signs requests, and the card that shows its key."""
-
-    @property
-    def station(self) -> StationId:
-        """Its id."""
-
-    @property
-    def card(self) -> Card:
-        """Its card, with all generations."""
-
-    @property
-    def request_signer(self) -> Signer:
-        """The first of its newest keys that signs requests."""
 
 
 class RelayTransport:
     """A relay at *url*, as one station sees it; implements `transport.base.Transport`.
 
     The relay's certificate is checked against *ca_file* or *tls* when given, and against
-    the system's authorities otherwise.  Raises UsageError unless *url* is `https://host[:port]`,
+    the system's authorities otherwise; *shown* is what this station shows beside its
+    signature.  Raises UsageError unless *url* is `https://host[:port]`,
     or `http://` with a host that is this machine.  Besides the errors of the interface,
     AccessDeniedError says that the relay does not know this station, or not for this.
     """
@@ -86,23 +68,24 @@ class RelayTransport:
         tls: ssl.SSLContext | None = None,
         connections: int = CONNECTIONS,
         stall_seconds: float = STALL_SECONDS,
+        shown: Shown | None = None,
         clock: Callable[[], float] = time.time,
-        random: RandomBytes = SYSTEM_RANDOM,
     ) -> None:
         self._url = _base(url)
         self._authority = self._url.netloc.decode("ascii")
         self._requester = requester
-        self._scheme = scheme_named(requester.request_signer.public.algorithm)
+        shown = shown or Shown()
+        self._signing = Signing(requester, self._authority, shown, clock=clock)
         self._stall_seconds = stall_seconds
-        self._clock = clock
-        self._random = random
         self._states: dict[ParcelId, _Known] = {}
         self._lock = threading.Lock()
         self._introducing = threading.Lock()
         self._introduced = False
         try:
+            if shown.client is not None and tls is None:
+                tls = tls_with(shown.client, ca_file)
             self._http = PooledTransport(
-                ca_file=ca_file, tls=tls, connections=connections, authorize=self._authorize
+                ca_file=ca_file, tls=tls, connections=connections, authorize=self._signing.fields
             )
         except (OSError, ssl.SSLError) as error:
             raise UsageError("the file with the relay's authorities cannot be used") from error
@@ -266,7 +249,7 @@ class RelayTransport:
         wait: int = 0,
     ) -> Iterator["Answer"]:
         """Make one request and lend its answer; raise what a refusal is here."""
-        with mapped_errors():
+        with mapped_errors(relay=str(self._url)):
             digest = None if body is None else self._digest(body, known)
             request = partial(self._request, target, query, body, digest, wait)
             try:
@@ -283,7 +266,7 @@ class RelayTransport:
 
     def _digest(self, body: Buffer, known: Hashed | None) -> bytes:
         """Return the digest of *body* by the hash that goes with the key that will sign."""
-        name = self._scheme.request_hash
+        name = self._signing.scheme.request_hash
         if known is not None and known[0] == name:
             return known[1]
         hasher = hasher_named(name)
@@ -302,7 +285,7 @@ class RelayTransport:
             headers=headers,
             content=None if body is None else pieces(body),
             extensions={
-                _DIGEST: digest,
+                DIGEST: digest,
                 "timeout": {
                     "connect": CONNECT_SECONDS,
                     "read": self._stall_seconds + wait,
@@ -328,28 +311,6 @@ class RelayTransport:
             except (AccessDeniedError, RelayRefusedError):
                 raise refused from None
             self._introduced = True
-
-    def _authorize(self, request: httpx.Request) -> Mapping[str, str]:
-        """Return the fields that sign *request*, for one attempt."""
-        digest = request.extensions.get(_DIGEST)
-        path, _, query = request.url.raw_path.decode("ascii").partition("?")
-        return httpsig.sign_request(
-            httpsig.Request(
-                method=request.method,
-                authority=self._authority,
-                path=path,
-                query=f"?{query}" if query else "",
-                body=digest
-                and httpsig.Body(
-                    digest, int(request.headers["content-length"]), self._scheme.request_hash
-                ),
-            ),
-            key_id=self._requester.station.hex(),
-            nonce=httpsig.encode_nonce(self._random(httpsig.NONCE_BYTES)),
-            created=int(self._clock()),
-            sign=self._requester.request_signer.sign,
-            algorithm=self._scheme.request_name,
-        )
 
 
 class _Known:
