@@ -1,7 +1,8 @@
 """Withdrawals of grants that this station had, as far as it was told: `withdrawals/<parcel>`.
 
 Each is the signed object itself (`medshare.withdrawal`), kept once its keys were those of a
-contact here; whether that is the sender of the parcel is looked at when it is used.  A parcel of which one is kept is not opened here any more.
+contact here; whether that is the sender of the parcel is looked at when it is used.  A parcel
+whose sender has withdrawn the grant is not opened here any more.
 """
 
 from pathlib import Path
