@@ -20,6 +20,7 @@ from medshare.ids import StationId
 from medshare.station import Station
 from medshare.station.emergencies import keep_emergency, new_emergency
 from medshare.station.openings import count_opening, openings_of
+from medshare.station.withdrawals import withdrawal_of
 from medshare.trust.access import Context, Decision, Resource, Subject, decide
 from medshare.trust.access_rules import label_of
 from medshare.trust.policy import Reader, Require
@@ -156,6 +157,7 @@ def resource_of(envelope: Envelope, station: Station, known: Credentials, *, now
         grant=envelope.grant_for(station.id),
         kind=envelope.kind,
         delete_after=envelope.delete_after,
+        withdrawn=withdrawal_of(station.home, envelope, station.id) is not None,
         sender_fault=fault,
     )
 

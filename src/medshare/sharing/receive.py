@@ -21,6 +21,7 @@ from medshare.sharing.incoming import (
     sender_of,
 )
 from medshare.sharing.receiving import ReceiveOptions, ReceiveResult, Receiving
+from medshare.sharing.withdrawing import learning
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
 
@@ -119,7 +120,7 @@ def receive(
     """
     options = options or ReceiveOptions()
     require_apart(output, station.home, what="the output folder")
-    with station.record.signed(identity.signers):
+    with station.record.signed(identity.signers), learning(parcel, station, transport):
         opened = _opened(parcel, identity, station, transport, options)
         # Going on with a parcel that was accepted is no further opening.
         counted = is_accepted(parcel, station)
