@@ -13,7 +13,7 @@ from typing import Final
 from medshare.disk.atomic import read_file
 from medshare.envelope import MAX_ENVELOPE_SIZE, parse_envelope
 from medshare.errors import AccessDeniedError, IntegrityError, NotFoundError, UsageError
-from medshare.grant import ALL, MAX_ANCESTORS, MAX_PROOF, NEEDS, Kind
+from medshare.grant import MAX_ANCESTORS, MAX_PROOF, NEEDS, Kind, Purpose
 from medshare.ids import ParcelId, StationId
 from medshare.sharing.access import Access
 from medshare.sharing.conditions import Conditions, Continuation, Offer
@@ -22,7 +22,7 @@ from medshare.sharing.receipts import OUTPUT_FILE, load_receipt, receipt_path
 from medshare.sharing.verify import verify_folder
 from medshare.station import Station
 from medshare.transport.base import Transport
-from medshare.trust.lineage import EVERYTHING, powers_in
+from medshare.trust.lineage import powers_in
 
 _NOT_HERE: Final = "receive it first, or name the relay that has it"
 
@@ -87,15 +87,17 @@ def _had(found: Continuation, recipient: StationId, station: StationId) -> Offer
     """Return what to offer *recipient* when nobody says; None where somebody must say it.
 
     What is passed on is offered as *station* has it itself, anything else as the recipient has
-    what it continues; whoever sent the original, or restricted nothing, gets everything.
+    what it continues, and a sender as much as it may do itself.
     """
     holder = station if found.kind is Kind.SHARE else recipient
     grant = found.parent.grant_for(holder)
     if grant is not None:
         return Offer(grant.role, grant.permissions, grant.purpose, openings=grant.openings)
-    if found.kind is not Kind.SHARE and found.powers.get(holder) == EVERYTHING:
-        return Offer("attending", ALL)
-    return None
+    power = found.powers.get(holder)
+    if found.kind is Kind.SHARE or power is None:
+        return None
+    purpose = power.purpose or Purpose.TREAT
+    return Offer("attending", power.permissions, purpose, openings=power.openings)
 
 
 def conditions_after(
