@@ -78,6 +78,7 @@ EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
     Act.SHARE: (EXPORT, None, "R"),
     Act.REVOKE: (ALERT, ATTRIBUTES, "D"),
     Act.EMERGENCY: (ALERT, OVERRIDE, "E"),
+    Act.REVIEW: (RECORD_USED, None, "R"),
     Act.ANNOUNCE: (BEGIN_TRANSFER, None, "E"),
     Act.FETCH: (TRANSFERRED, None, "R"),
     Act.DELETE: (DELETED, None, "D"),
@@ -98,6 +99,10 @@ EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
     Act.REQUEST: (ALERT, NODE, "E"),
 }
 """Event, kind of event, and action: create, read, update, delete or execute."""
+
+ACT_REASON: Final = "http://terminology.hl7.org/CodeSystem/v3-ActReason"
+PURPOSES: Final[dict[Act, Code]] = {Act.EMERGENCY: Code("BTG", "break the glass")}
+"""Purposes of use (HL7 v3 PurposeOfUse) that an act has of itself."""
 
 OUTCOMES: Final = {Outcome.DONE: "0", Outcome.REFUSED: "4", Outcome.FAILED: "8"}
 

@@ -6,7 +6,18 @@ held against the record: `medshare audit prove` has the proof for that hash.
 
 from typing import Any
 
-from medshare.audit.codes import DCM, EVENTS, OUTCOMES, SYSTEM, Code, details_of, instant, name_of
+from medshare.audit.codes import (
+    ACT_REASON,
+    DCM,
+    EVENTS,
+    OUTCOMES,
+    PURPOSES,
+    SYSTEM,
+    Code,
+    details_of,
+    instant,
+    name_of,
+)
 from medshare.audit.entries import Entry, Kind, Ref
 from medshare.audit.merkle import leaf_hash
 
@@ -42,6 +53,9 @@ def audit_event(entry: Entry, *, origin: str) -> Resource:
     }
     if event.code:
         made["outcomeDesc"] = event.code
+    if purpose := PURPOSES.get(event.act):
+        coding = {"system": ACT_REASON, "code": purpose.value, "display": purpose.meaning}
+        made["purposeOfEvent"] = [{"coding": [coding]}]
     return made
 
 
