@@ -178,6 +178,11 @@ class Terms:
         }
 
 
+def is_code(text: str) -> bool:
+    """Tell whether *text* can name a role or a department."""
+    return _NAME.fullmatch(text) is not None
+
+
 def _grant_to_value(grant: Grant) -> canonical.Value:
     permissions = sorted(str(one) for one in grant.permissions)
     return [
@@ -202,7 +207,7 @@ def terms_from_critical(critical: Mapping[str, object]) -> Terms:
         return Terms()
     fields = Fields(critical[EXTENSION], what=_WHAT)
     department = fields.text("department", maximum=32)
-    if department and not _NAME.fullmatch(department):
+    if department and not is_code(department):
         raise FormatError("a department is a code of lower-case letters, digits and hyphens")
     grants = tuple(_grant(item) for item in fields.items("grants", maximum=MAX_GRANTS))
     stations = [one.station for one in grants]
