@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
+from medshare.commands.granting import Granted, conditions, grant_options, recipients
 from medshare.commands.opening import Way, contact_names, open_way, way_options
 from medshare.commands.options import (
     Mode,
@@ -82,6 +83,8 @@ class Waitable(click.Command):
         medshare send mr/ --to dr-wang --delete-after 30d --limit-rate 20M
         medshare send mr/ --to dr-wang --folder /media/usb     # by courier, without a network
         medshare send mr/ --to dr-wang --require licensed      # only with a valid credential
+        medshare send mr/ --to dr-wang --role consultant       # may look and answer, no more
+        medshare send mr/ --to dr-wang:attending --to dr-li:trainee --grant-until 14d
         medshare send mr/ --to dr-wang --wait 10m --json       # for programs
         """
     ),
@@ -94,8 +97,9 @@ class Waitable(click.Command):
     required=True,
     metavar="NAME",
     shell_complete=contact_names,
-    help="A contact to send to; may be repeated.",
+    help="A contact to send to, or NAME:ROLE; may be repeated.",
 )
+@grant_options
 @way_options
 @click.option(
     "--wait",
@@ -145,6 +149,7 @@ class Waitable(click.Command):
 def send(
     paths: tuple[Path, ...],
     names: tuple[str, ...],
+    granted: Granted,
     way: Way,
     mode: Mode,
     **options: Any,
@@ -153,19 +158,20 @@ def send(
 
     Nobody but the contacts named can read what is sent. Running the same command again
     goes on where an interrupted one stopped; nothing is sent or read twice, and what was
-    delivered is not sent again.
+    delivered is not sent again. With --role, recipients may do with it what that role may.
     """
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing.send import send as send_parcel
 
-        contacts = [station.contacts.named(name) for name in dict.fromkeys(names)]
+        contacts, roles = recipients(names, station)
+        offered = conditions(granted, contacts, roles, station)
         result = send_parcel(
             paths,
             to=contacts,
             identity=identity,
             station=station,
             transport=transport,
-            options=_send_options(**options),
+            options=_send_options(conditions=offered, **options),
             on_event=out.event,
         )
         route = transport.route
