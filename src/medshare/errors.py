@@ -148,9 +148,11 @@ class NoIdentityMatchError(KeyUnavailableError):
 
 
 class PassphraseError(KeyUnavailableError):
-    """The keystore does not open with the passphrase given."""
+    """The keystore does not open with the passphrase given, or it is too soon to try."""
 
     code = "key.passphrase"
+    seconds_to_wait = 0.0
+    """How long nothing is tried; nothing was, when this is more than 0."""
 
 
 class TokenError(KeyUnavailableError):

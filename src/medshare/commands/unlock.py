@@ -116,16 +116,28 @@ def _unlock(
     for attempt in range(1, TRIES + 1):
         passphrase = existing_passphrase(sources, prompt=prompt)
         try:
-            opened = open_with(passphrase.value)
+            opened = _patiently(open_with, passphrase)
         except PassphraseError as error:
             if not passphrase.typed or attempt == TRIES:
                 raise
             _say(error)
-            time.sleep(seconds_to_wait(attempt))
+            time.sleep(seconds_to_wait(attempt + 1))
         else:
             remember(sources, passphrase)
             return opened
     raise PassphraseError("the keystore does not open")
+
+
+def _patiently(open_with: Callable[[bytes], Opened], passphrase: Passphrase) -> Opened:
+    """Open; somebody who typed the passphrase need not type it again after a wait."""
+    try:
+        return open_with(passphrase.value)
+    except PassphraseError as error:
+        if not passphrase.typed or not error.seconds_to_wait:
+            raise
+        _say(error)
+        time.sleep(error.seconds_to_wait)
+        return open_with(passphrase.value)
 
 
 def _say(error: PassphraseError) -> None:

@@ -5,6 +5,8 @@ atomically, is read back and opened, and only then does the copy go.  Nothing is
 over a file that another process has changed since it was read.
 """
 
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +20,12 @@ from medshare.errors import (
     StorageError,
     UnsupportedVersionError,
 )
-from medshare.keys.attempts import count_failure, forget_failures, seconds_to_wait
+from medshare.keys.attempts import (
+    count_failure,
+    forget_failures,
+    require_waited,
+    seconds_to_wait,
+)
 from medshare.keys.base import KekRecord, KeyRecord, Purpose
 from medshare.keys.kek import ALGORITHM_OF_SUITE, KEK_SIZES, SecretKek, check_label
 from medshare.keys.lock import exclusive
@@ -42,6 +49,9 @@ from medshare.keys.sealed import (
 from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 from medshare.suites.kem import opener_from_seed
 from medshare.suites.signatures import signer_from_seed
+
+Clock = Callable[[], float]
+"""Returns seconds since 1970 UTC."""
 
 KEYSTORE_FILE: Final = "keystore"
 _WHAT: Final = "the keystore"
@@ -136,16 +146,18 @@ class FileKeyStore:
         cost: KdfCost = DEFAULT_COST,
         random: RandomBytes = SYSTEM_RANDOM,
         backend: str = "file",
+        clock: Clock = time.time,
     ) -> "FileKeyStore":
         """Return the keystore at *path*, opened with *passphrase*.
 
         A file whose derivation cost is below *cost*, or which is not in the suite of its
         newest keys, is written anew.
-        Raises PassphraseError, UnsupportedVersionError, and StorageError when the file
-        is missing, unreadable or damaged.
+        Raises PassphraseError, also while it is too soon after wrong ones (`attempts`),
+        UnsupportedVersionError, and StorageError when the file is missing, unreadable or
+        damaged.
         """
         data, store = _read(path)
-        key = _unlock(path, store, passphrase)
+        key = _unlock(path, store, passphrase, clock)
         material = _open(path, key, store)
         opened = cls(path, key, material, data, random, backend=backend)
         with suppress(StorageError):  # a copy too many is no reason not to open
@@ -304,16 +316,17 @@ def _read(path: Path) -> tuple[bytes, SealedStore]:
         raise _damaged(path, error.message) from error
 
 
-def _unlock(path: Path, store: SealedStore, passphrase: bytes) -> StoreKey:
+def _unlock(path: Path, store: SealedStore, passphrase: bytes, clock: Clock) -> StoreKey:
+    require_waited(attempts_file(path), now=clock())
     try:
         key = store_key_for(store, passphrase)
     except PassphraseError as error:
-        failures = count_failure(attempts_file(path))
+        failures = count_failure(attempts_file(path), now=clock())
         times = "" if failures == 1 else f" ({failures} times in a row)"
         seconds = seconds_to_wait(failures)
+        again = f"wait {seconds} s, then try again" if seconds else "try again"
         raise PassphraseError(
-            f"{error.message}{times}",
-            hint=f"wait {seconds} s, then try again; a lost passphrase cannot be recovered",
+            f"{error.message}{times}", hint=f"{again}; a lost passphrase cannot be recovered"
         ) from error
     except MemoryError as error:
         needed = store.header.cost.memory_kib // 1024

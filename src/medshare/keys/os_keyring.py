@@ -93,6 +93,8 @@ class KeyringBackend:
                 backend="keyring",
             )
         except PassphraseError as error:
+            if error.seconds_to_wait:
+                raise
             raise KeyUnavailableError(
                 "the key in the OS keyring is not the one of this keystore",
                 hint="restore keystore and keyring from the same backup, or: medshare keys restore",
