@@ -1,6 +1,10 @@
 """A relay under four eyes: what a quorum carries is done once, and nothing else is."""
 
+import json
+import os
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -37,6 +41,7 @@ from tests.admin_case import (
     vote_of,
 )
 from tests.builder import Identity, make_identity, make_parcel
+from tests.conftest import ROOT
 from tests.relay_case import NOW, Case, Reply, rotated, signed
 from tests.suites.transport_suite import ALICE, BOB
 
@@ -400,3 +405,31 @@ def test_a_sender_removes_his_own_parcel_without_a_proposal(tmp_path: Path) -> N
         left_by_alice(case)
         assert removed_by_alice(case).status == 204
         assert judged(case) == replace(judged(case), approved=0, objections=())
+
+
+# --- crashes -------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("action", "every"),
+    [
+        (Action.ENROLL, 1),
+        (Action.DELETE, 3),
+        (Action.SET_ADMINISTRATORS, 4),
+        (Action.HOLD, 5),
+    ],
+)
+def test_killed_at_any_change_of_the_disk_it_is_done_once_or_not_yet(
+    tmp_path: Path, action: Action, every: int
+) -> None:
+    """A relay killed at each step of a decision does it at the next start, or at the next vote."""
+    words = [sys.executable, "-m", "tests.admin_crash", str(tmp_path), str(action), str(every)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+    done = subprocess.run(
+        words, cwd=ROOT, env=environment, capture_output=True, timeout=300, check=True
+    )
+    report = json.loads(done.stdout)
+    assert report["faults"] == []
+    assert report["points"] >= 30 // every
+    assert 0 < report["done_by_next_start"] < report["points"] + 1

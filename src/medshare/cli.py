@@ -99,6 +99,7 @@ COMMANDS: Final = (
     Entry("Keys and rules", "policy", "policy:policy", "Show and check the rules of this station."),
     Entry("Keys and rules", "audit", "audit:audit", "Read, verify and export the record."),
     Entry("Infrastructure", "relay", "relay:relay", "Run a relay, which sees only ciphertext."),
+    Entry("Infrastructure", "admin", "admin:admin", "Administer a relay, under four eyes."),
     Entry("Infrastructure", "authority", "authority:authority", "Vet people, and certify them."),
     Entry("More", "doctor", "doctor:doctor", "Look for what should be mended on this machine."),
     Entry("More", "demo", "demo:demo", "Watch a study travel between two hospitals."),

@@ -18,8 +18,11 @@ from medshare.commands.output import choose
 from medshare.errors import AuditError, NotFoundError, PolicyError, UsageError
 
 if TYPE_CHECKING:
+    from medshare.audit.administration import Judgement
     from medshare.record.reader import Audit
 
+RELAYS: Final = "/relay/"
+"""Stands in the origin of every record of a relay, and of no other."""
 YEAR: Final = 365 * 86400
 OUTPATIENT: Final = 15 * YEAR
 INPATIENT: Final = 30 * YEAR
@@ -224,10 +227,30 @@ def verify(
     place = open_place(where)
     found = _audited(place, witnesses, against)
     record = audit_views.audit_record(found, place.origin)
-    choose(mode).result(record, lambda: audit_views.audited(record))
+    judgement = None if found.findings else _judged(place)
+    if judgement is not None:
+        record["administration"] = audit_views.administration_record(judgement)
+    with choose(mode) as out:
+        out.result(record, lambda: audit_views.audited(record))
+        if judgement is not None and not mode.json:
+            out.result({}, lambda: audit_views.administration_text(judgement))
     if found.findings:
         first = found.findings[0]
         raise AuditError(f"the record was tampered with: {first.sentence}", code=first.code)
+    if judgement is not None and judgement.objections:
+        worst = judgement.objections[0]
+        raise AuditError(
+            f"entry {worst.entry} ({worst.act}) lacks its quorum: {worst.sentence}",
+            code="audit.quorum",
+        )
+
+
+def _judged(place: Place) -> "Judgement | None":
+    """Return whether administrative acts had their quorum, where the record is a relay's."""
+    from medshare.record.administration import judge_record
+
+    judgement = judge_record(place.reader()) if RELAYS in place.origin else None
+    return judgement if judgement is not None and judgement.governed_from is not None else None
 
 
 def _audited(place: Place, witnesses: Sequence[Path], against: Sequence[Path]) -> "Audit":

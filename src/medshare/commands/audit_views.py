@@ -15,6 +15,7 @@ from medshare.commands.views import BAD, GOOD, OPEN, QUIET, facts, headline
 from medshare.ids import StationId
 
 if TYPE_CHECKING:
+    from medshare.audit.administration import Judgement
     from medshare.audit.checkpoint import Checkpoint
     from medshare.record.reader import Audit
 
@@ -177,6 +178,31 @@ def audited(record: Record) -> Group:
     ]
     rows += [("fault", f"{one['fault']}: {one['message']}") for one in findings]
     return Group(line, facts(rows))
+
+
+def administration_record(judgement: "Judgement") -> Record:
+    """Return whether administrative acts had their quorum, as programs read it."""
+    return {
+        "governed_from": judgement.governed_from,
+        "approved_acts": judgement.approved,
+        "objections": [
+            {"entry": one.entry, "act": str(one.act), "message": one.sentence}
+            for one in judgement.objections
+        ],
+    }
+
+
+def administration_text(judgement: "Judgement") -> RenderableType:
+    """Return whether administrative acts had their quorum, as people read it."""
+    if judgement.governed_from is None:
+        return headline("●", OPEN, "nobody was named to administer this relay: no act needs more")
+    acts = text.count(judgement.approved, "administrative act")
+    rows = [("since", f"entry {judgement.governed_from}")]
+    rows += [("lacks", f"entry {o.entry} ({o.act}): {o.sentence}") for o in judgement.objections]
+    if judgement.objections:
+        many = text.count(len(judgement.objections), "administrative act")
+        return Group(headline("✗", BAD, f"{many} without a quorum"), facts(rows))
+    return Group(headline("✓", GOOD, f"{acts}, each with its quorum"), facts(rows))
 
 
 def proved_record(entry: Entry, point: "Checkpoint", witnesses: Sequence[str]) -> Record:

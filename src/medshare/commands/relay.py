@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from medshare.commands.options import Mode, Size, examples, output_options
+from medshare.commands.relay_admin import admin
 from medshare.commands.text import count, size, visible
 from medshare.errors import CancelledError, NotFoundError, UsageError
 
@@ -68,6 +69,9 @@ def relay() -> None:
     Stations leave sealed parcels at it and fetch them from it. It holds no key that opens
     anything; only stations that are enrolled may use it.
     """
+
+
+relay.add_command(admin)
 
 
 @relay.command(
@@ -174,6 +178,7 @@ def enroll(card: Path, data: Path, yes: bool, mode: Mode) -> None:
     from medshare.trust.card import dearmor, parse_card
 
     found = parse_card(dearmor(_read_card(card)))
+    _require_unadministered(data, "enroll CARD")
     stations = _stations(data)
     if not yes and not stations.matching(found.station.hex()):
         _confirm(found, json=mode.json)
@@ -212,6 +217,7 @@ def remove(station: str, data: Path, mode: Mode) -> None:
 
     Takes effect at once. Its parcels stay until they expire or somebody fetches them.
     """
+    _require_unadministered(data, "remove STATION")
     stations = _stations(data, make=False)
     found = stations.matching(station)
     if not found:
@@ -256,6 +262,12 @@ def _stations(data: Path, *, make: bool = True) -> "Stations":
     if not make and not data.is_dir():
         raise UsageError(f"there is no folder of a relay at {visible(str(data))}")
     return Stations(DataFolder(data).cards)
+
+
+def _require_unadministered(data: Path, how: str) -> None:
+    from medshare.relay.founding import require_unadministered
+
+    require_unadministered(data, how)
 
 
 def _read_card(file: Path) -> bytes:

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from medshare.audit import entries
-from medshare.audit.entries import Act, Detail
+from medshare.audit.entries import Act, Detail, Details
 from medshare.errors import AccessDeniedError, UsageError
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.enrolment import Stations
@@ -39,7 +39,7 @@ def found(
         for one in administrators:
             _enroll(stations, record, one.card)
         store.keep(charter.digest, charter.encode())
-        details = {Detail.DIGEST: charter.digest, Detail.UID: os.getuid()}
+        details: Details = {Detail.DIGEST: charter.digest, Detail.UID: os.getuid()}
         record.note(Act.ADMINISTER, None, details=details)
         store.put_charter(charter)
     record.sign()
