@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medshare.envelope import Envelope
+    from medshare.grant import Grant
     from medshare.ids import StationId
     from medshare.receipt import Receipt, ReceivedFile
     from medshare.sharing.receive import ParcelListing, ReceiveResult
@@ -11,6 +13,38 @@ if TYPE_CHECKING:
     from medshare.sharing.verify import Fault, FolderReport, ParcelReport
 
 Record = dict[str, Any]
+
+
+def terms(envelope: "Envelope | None", *, names: "Mapping[StationId, str]") -> Record:
+    """Return the keys that say what *envelope* grants, to whom, and what it continues."""
+    if envelope is None:
+        return {"department": None, "grants": None, "lineage": None}
+    lineage = envelope.lineage
+    return {
+        "department": envelope.department or None,
+        "grants": [grant(one, names=names) for one in envelope.grants],
+        "lineage": None
+        if lineage is None
+        else {
+            "kind": str(lineage.kind),
+            "parent": lineage.parent.hex(),
+            "root": lineage.root.hex(),
+            "revision": lineage.revision,
+        },
+    }
+
+
+def grant(given: "Grant", *, names: "Mapping[StationId, str]") -> Record:
+    """Return one grant; times in seconds since 1970 UTC, 0 is no end and no limit."""
+    return {
+        "to": names.get(given.station),
+        "station": given.station.hex(),
+        "role": given.role,
+        "permissions": sorted(given.permissions),
+        "purpose": str(given.purpose),
+        "expires": given.expires,
+        "openings": given.openings,
+    }
 
 
 def sent(result: "SendResult", *, names: "Mapping[StationId, str]", route: str) -> Record:
@@ -30,6 +64,7 @@ def sent(result: "SendResult", *, names: "Mapping[StationId, str]", route: str) 
         "missing_receipts": [
             names.get(station, station.hex()) for station in result.missing_receipts
         ],
+        **terms(result.envelope, names=names),
     }
 
 
@@ -48,6 +83,7 @@ def received(result: "ReceiveResult", credential: Record | None = None) -> Recor
         "resumed_chunks": result.resumed_chunks,
         "output": str(result.output),
         "receipt_file": str(result.receipt_file),
+        **terms(result.envelope, names={}),
     }
 
 
@@ -79,6 +115,7 @@ def _listing(listing: "ParcelListing", known: "Mapping[StationId, Record | None]
         "fault": {"code": listing.fault.code, "message": listing.fault.message}
         if listing.fault is not None
         else None,
+        **terms(listing.envelope, names={}),
     }
 
 

@@ -41,6 +41,8 @@ class ParcelListing:
     stored_chunks: int
     total_chunks: int
     sealed: bool
+    envelope: Envelope | None = None
+    """What its sender signed: what was granted, and what it continues; None where unreadable."""
 
 
 def list_waiting(
@@ -90,6 +92,7 @@ def _listing(
         len(stored.chunks),
         envelope.chunk_count if envelope else 0,
         stored.sealed,
+        envelope,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Final
 
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.disk.incoming import PartFolder, Prepared, discard_remains
+from medshare.envelope import Envelope
 from medshare.errors import IncompleteError, IntegrityError, NotFoundError
 from medshare.grant import Permission
 from medshare.ids import ParcelId
@@ -69,6 +70,8 @@ class ReceiveResult:
     resumed_chunks: int
     output: Path
     receipt_file: Path
+    envelope: Envelope | None = None
+    """What its sender signed: what was granted, and what it continues."""
 
 
 class Receiving:
@@ -127,6 +130,7 @@ class Receiving:
             resumed_chunks=self._resumed,
             output=into.output,
             receipt_file=receipt_file,
+            envelope=into.opened.envelope,
         )
 
     def _receive_files(self) -> Seal:

@@ -20,7 +20,7 @@ from medshare.codecs import Effort
 from medshare.digest import Digest
 from medshare.disk.atomic import read_file, write_file
 from medshare.disk.sources import SourceReader, Sources
-from medshare.envelope import ChunkRecord, ChunkVerifier
+from medshare.envelope import ChunkRecord, ChunkVerifier, Envelope
 from medshare.errors import IntegrityError, RelayRefusedError, SignatureError, TransferError
 from medshare.ids import ParcelId, StationId
 from medshare.packing import ChunkPacker, ChunkSealer, PackedChunk
@@ -56,6 +56,8 @@ class SendResult:
     resumed_chunks: int
     receipts: dict[StationId, Receipt]
     missing_receipts: tuple[StationId, ...]
+    envelope: Envelope | None = None
+    """What this station signed: what it granted, and what the parcel continues."""
 
 
 class Sending:
@@ -131,6 +133,7 @@ class Sending:
             resumed_chunks=len(resumed),
             receipts=receipts,
             missing_receipts=missing,
+            envelope=out.envelope,
         )
 
     def _finished(self, outcome: str) -> Finished:
