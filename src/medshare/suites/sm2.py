@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.hashes import SM3, Hash
 
 from medshare.errors import IntegrityError
 from medshare.suites.base import PublicKey, RandomBytes, SoftwareOpener, SoftwareSigner, Verify
+from medshare.suites.quiet import quiet
 
 NAME: Final = "sm2"
 NUMBER_SIZE: Final = 32
@@ -77,7 +78,8 @@ def check_public(public: bytes) -> None:
     if len(public) != PUBLIC_SIZE:
         raise ValueError("not a point of the curve")
     try:
-        gmssl_pyx.normalize_sm2_public_key(public)
+        with quiet:
+            gmssl_pyx.normalize_sm2_public_key(public)
     except gmssl_pyx.InvalidValueError as error:
         raise ValueError("not a point of the curve") from error
 
@@ -103,7 +105,9 @@ def verifier(public: bytes) -> Verify:
     def verify(signature: bytes, message: bytes) -> None:
         r, s = (int.from_bytes(signature[at : at + NUMBER_SIZE]) for at in (0, NUMBER_SIZE))
         der = encode_dss_signature(r, s)
-        if not gmssl_pyx.sm2_verify_sm3_digest(public, _digest(public, message), der):
+        with quiet:
+            good = gmssl_pyx.sm2_verify_sm3_digest(public, _digest(public, message), der)
+        if not good:
             raise InvalidSignature
 
     return verify
@@ -132,7 +136,8 @@ def wrap(public: bytes, secret: bytes, info: bytes) -> bytes:
     if len(secret) > MAX_WRAPPED_SECRET:
         raise ValueError("too long to wrap")
     try:
-        der = gmssl_pyx.sm2_encrypt(public, _sm3(WRAP_LABEL + info) + secret)
+        with quiet:
+            der = gmssl_pyx.sm2_encrypt(public, _sm3(WRAP_LABEL + info) + secret)
     except gmssl_pyx.GmsslInnerError as error:
         raise ValueError("not something to wrap") from error
     return from_der(der)
@@ -144,7 +149,8 @@ def opener(secret: bytes) -> SoftwareOpener:
 
     def unwrap(wrapped: bytes, info: bytes) -> bytes:
         try:
-            plain: bytes = gmssl_pyx.sm2_decrypt(private, to_der(wrapped))
+            with quiet:
+                plain: bytes = gmssl_pyx.sm2_decrypt(private, to_der(wrapped))
         except gmssl_pyx.GmsslInnerError:
             raise IntegrityError("a wrapped key does not open") from None
         if plain[:DIGEST_SIZE] != _sm3(WRAP_LABEL + info):
