@@ -3,7 +3,6 @@
 Nothing here may load what decrypts: results are plain lines, not the views of transfers.
 """
 
-import json
 import logging
 import os
 import sys
@@ -17,24 +16,27 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from medshare.commands.options import Mode, Size, examples, output_options
+from medshare.commands.relay_access import (
+    Rules,
+    Wanted,
+    access_options,
+    office,
+    profile_name,
+    profile_options,
+    second_factor,
+    secret_lines,
+    set_profile,
+)
 from medshare.commands.relay_admin import admin
+from medshare.commands.relay_folder import data_option, one_station, stations_in, tell
 from medshare.commands.text import count, size, visible
-from medshare.errors import CancelledError, NotFoundError, UsageError
+from medshare.errors import CancelledError, UsageError
 
 if TYPE_CHECKING:
-    from medshare.relay.enrolment import Stations
     from medshare.relay.settings import Limits
     from medshare.trust.card import Card
 
 _MAX_PORT: Final = 65535
-
-_data_option = click.option(
-    "--data",
-    required=True,
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="The folder of the relay; made if need be, for this user alone.",
-)
 
 
 class Address(click.ParamType[tuple[str, int]]):
@@ -71,6 +73,9 @@ def relay() -> None:
     """
 
 
+relay.add_command(second_factor)
+relay.add_command(set_profile)
+
 relay.add_command(admin)
 
 
@@ -82,7 +87,7 @@ relay.add_command(admin)
         """
     )
 )
-@_data_option
+@data_option
 @click.option("--listen", required=True, type=Address(), metavar="HOST:PORT", help="Where to.")
 @click.option(
     "--tls-cert", type=click.Path(path_type=Path), metavar="FILE", help="Certificate chain, PEM."
@@ -105,6 +110,7 @@ relay.add_command(admin)
     show_default=True,
     help="Parcels that one sender may have begun and not finished.",
 )
+@access_options
 @output_options
 def serve(
     data: Path,
@@ -112,6 +118,7 @@ def serve(
     tls_cert: Path | None,
     tls_key: Path | None,
     names: tuple[str, ...],
+    rules: Rules,
     mode: Mode,
     **bounds: int | None,
 ) -> None:
@@ -127,18 +134,19 @@ def serve(
     from medshare.relay.settings import server_limits
 
     _log_to_stderr(mode)
-    called = names_of(tls_cert, names)
-    with opened(data, _limits(bounds)) as service:
+    called, clients = names_of(tls_cert, names), rules.clients()
+    with opened(data, _limits(bounds), rules=rules.access()) as service:
         run(
             RelayApp(service, called),
             *listen,
             tls_cert=tls_cert,
             tls_key=tls_key,
+            clients=clients,
             on_ready=partial(_say_ready, mode, len(service.stations.cards())),
             limits=server_limits(),
         )
         stored = service.parcels.ledger.used()
-    _tell(mode, {"event": "relay_stopped", "bytes": stored}, f"stopped; {size(stored)} stored")
+    tell(mode, {"event": "relay_stopped", "bytes": stored}, f"stopped; {size(stored)} stored")
 
 
 def _limits(bounds: dict[str, int | None]) -> "Limits":
@@ -154,7 +162,7 @@ def _limits(bounds: dict[str, int | None]) -> "Limits":
 
 def _say_ready(mode: Mode, stations: int, url: str) -> None:
     record = {"event": "relay_ready", "url": url, "stations": stations}
-    _tell(mode, record, f"relay at {url}, for {count(stations, 'station')}")
+    tell(mode, record, f"relay at {url}, for {count(stations, 'station')}")
 
 
 @relay.command(
@@ -162,53 +170,65 @@ def _say_ready(mode: Mode, stations: int, url: str) -> None:
         """
         medshare relay enroll st-mary.card --data /srv/relay    # shows the fingerprint, and asks
         medshare relay enroll st-mary.card --data /srv/relay --yes
+        medshare relay enroll dr-wang.card --data /srv/relay --profile person
+        medshare relay enroll gateway.card --data /srv/relay --profile unattended \\
+            --client-cert gateway.pem --from 10.1.0.0/16
         """
     )
 )
 @click.argument("card", type=click.Path(path_type=Path, allow_dash=True))
-@_data_option
+@data_option
 @click.option("--yes", is_flag=True, help="Enroll it without asking, for scripts.")
+@profile_options
 @output_options
-def enroll(card: Path, data: Path, yes: bool, mode: Mode) -> None:
+def enroll(card: Path, data: Path, yes: bool, wanted: Wanted, mode: Mode) -> None:
     """Let the station with CARD (a file, or - for stdin) use the relay.
 
     Takes effect at once, also while the relay runs. A station whose keys were rotated
-    brings its newer card itself.
+    brings its newer card itself. Of a person a second factor is demanded, of an unattended
+    station the signature of its client certificate and an address; see docs/sign-in.md.
     """
     from medshare.trust.card import dearmor, parse_card
 
     found = parse_card(dearmor(_read_card(card)))
     _require_unadministered(data, "enroll CARD")
-    stations = _stations(data)
+    stations = stations_in(data)
     if not yes and not stations.matching(found.station.hex()):
         _confirm(found, json=mode.json)
+    profile = wanted.made()
     with _recorded(data) as note:
         enrol = partial(note, "enrol", found)
+        secret = "" if profile is None else office(data).set_profile(found.station, profile)
         changed = stations.enroll(found, before_change=enrol)
     sentence = "may use this relay" if changed else "is enrolled already, with this very card"
-    _tell(
+    profiled = {"profile": profile_name(data, found.station), "secret": secret or None}
+    tell(
         mode,
-        {"event": "enrolled", "changed": changed, **_record(found)},
+        {"event": "enrolled", "changed": changed, **_record(found), **profiled},
         f"{visible(found.name)} {sentence}",
+        *secret_lines(secret),
     )
 
 
 @relay.command("list")
-@_data_option
+@data_option
 @output_options
 def list_(data: Path, mode: Mode) -> None:
     """List the stations that may use the relay."""
-    cards = _stations(data, make=False).cards()
-    record = {"event": "stations", "stations": [_record(card) for card in cards]}
+    cards = stations_in(data, make=False).cards()
+    kinds = [profile_name(data, card.station) for card in cards]
+    records = [{**_record(card), "profile": kind} for card, kind in zip(cards, kinds, strict=True)]
+    record = {"event": "stations", "stations": records}
     lines = [
-        f"{card.station.hex()[:16]}  {card.fingerprint}  {visible(card.name)}" for card in cards
+        f"{card.station.hex()[:16]}  {card.fingerprint}  {kind:10}  {visible(card.name)}"
+        for card, kind in zip(cards, kinds, strict=True)
     ]
-    _tell(mode, record, *(lines or ["no station is enrolled yet; medshare relay enroll CARD"]))
+    tell(mode, record, *(lines or ["no station is enrolled yet; medshare relay enroll CARD"]))
 
 
 @relay.command()
 @click.argument("station")
-@_data_option
+@data_option
 @output_options
 def remove(station: str, data: Path, mode: Mode) -> None:
     """Refuse a station from now on.
@@ -218,22 +238,16 @@ def remove(station: str, data: Path, mode: Mode) -> None:
     Takes effect at once. Its parcels stay until they expire or somebody fetches them.
     """
     _require_unadministered(data, "remove STATION")
-    stations = _stations(data, make=False)
-    found = stations.matching(station)
-    if not found:
-        raise NotFoundError(f"no station called {visible(station)} is enrolled here")
-    if len(found) > 1:
-        raise UsageError(
-            f"{len(found)} enrolled stations are called {visible(station)}",
-            hint="give the first digits of the id: medshare relay list",
-        )
+    stations = stations_in(data, make=False)
+    found = one_station(stations, station)
     with _recorded(data) as note:
-        note("remove", found[0])
-        stations.remove(found[0].station)
-    _tell(
+        note("remove", found)
+        stations.remove(found.station)
+        office(data).forget(found.station)
+    tell(
         mode,
-        {"event": "unenrolled", **_record(found[0])},
-        f"{visible(found[0].name)} may use this relay no longer",
+        {"event": "unenrolled", **_record(found)},
+        f"{visible(found.name)} may use this relay no longer",
     )
 
 
@@ -253,15 +267,6 @@ def _recorded(data: Path) -> "Iterator[Callable[[str, Card], None]]":
 
     yield note
     record.sign()
-
-
-def _stations(data: Path, *, make: bool = True) -> "Stations":
-    from medshare.relay.enrolment import Stations
-    from medshare.relay.folder import DataFolder
-
-    if not make and not data.is_dir():
-        raise UsageError(f"there is no folder of a relay at {visible(str(data))}")
-    return Stations(DataFolder(data).cards)
 
 
 def _require_unadministered(data: Path, how: str) -> None:
@@ -305,16 +310,6 @@ def _record(card: "Card") -> dict[str, Any]:
         "fingerprint": card.fingerprint,
         "generation": card.current.number,
     }
-
-
-def _tell(mode: Mode, record: dict[str, Any], *lines: str) -> None:
-    """Give a result: *record* to programs, *lines* to people."""
-    if mode.json:
-        click.echo(json.dumps(record))
-    elif not mode.quiet:
-        for line in lines:
-            click.echo(line)
-    sys.stdout.flush()
 
 
 def _log_to_stderr(mode: Mode) -> None:

@@ -80,7 +80,7 @@ def unattended(certificate: Certificate | None, ranges: Iterable[str]) -> Profil
 
     Raises UsageError when the certificate is missing, or the ranges are missing or none.
     """
-    networks = tuple(_network(one) for one in ranges)
+    networks = tuple(network(one) for one in ranges)
     if certificate is None or not networks:
         raise UsageError(
             "an unattended station needs a client certificate and a range of addresses",
@@ -91,7 +91,8 @@ def unattended(certificate: Certificate | None, ranges: Iterable[str]) -> Profil
     return Profile(UNATTENDED, certificate=certificate, ranges=networks)
 
 
-def _network(text: str) -> Network:
+def network(text: str) -> Network:
+    """Return a range of addresses; raise UsageError when *text* is none."""
     try:
         return ipaddress.ip_network(text)
     except ValueError as error:

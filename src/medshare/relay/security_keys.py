@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from medshare.errors import AccessDeniedError
 from medshare.relay.codes import needs_extra
 from medshare.wire import problems
-from medshare.wire.sign_in import Proof
+from medshare.wire.sign_in import Proof, rp_id
 
 if TYPE_CHECKING:
     from fido2.server import Fido2Server
@@ -36,13 +36,6 @@ class Demand:
     origin: str
     verify: bool
     """Whether the key must have verified who touched it."""
-
-
-def rp_id(origin: str) -> str:
-    """Return the RP id for an origin `scheme://host[:port]`: the host."""
-    authority = origin.partition("://")[2]
-    host, colon, port = authority.rpartition(":")
-    return host if colon and port.isdecimal() and not host.endswith(":") else authority
 
 
 def new_credential(proof: Proof, demand: Demand) -> tuple[bytes, int]:

@@ -37,12 +37,23 @@ _IS_UNIX = False  # granian could serve a unix socket as well
 
 
 @dataclass(frozen=True, slots=True)
+class ClientAuthority:
+    """Who must have issued the certificates that clients show in TLS."""
+
+    file: Path
+    """Certificates, PEM."""
+    required: bool = False
+    """Whether a client must show one."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A socket that listens already, and the certificate to serve it with."""
 
     listener: socket.socket
     tls: tuple[Path, Path] | None
     """Certificate chain and key, PEM files; None for plain HTTP."""
+    clients: "ClientAuthority | None" = None
 
     @property
     def url(self) -> str:
@@ -59,6 +70,7 @@ def serve(
     *,
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    clients: ClientAuthority | None = None,
     on_ready: Callable[[str], None],
     limits: ServerLimits | None = None,
 ) -> None:
@@ -72,7 +84,9 @@ def serve(
             was asked for on an address that others can reach.
     """
     limits = limits or ServerLimits()
-    endpoint = listen(host, port, tls_cert=tls_cert, tls_key=tls_key, limits=limits)
+    endpoint = listen(
+        host, port, tls_cert=tls_cert, tls_key=tls_key, clients=clients, limits=limits
+    )
 
     async def main() -> None:
         stop, hurry = asyncio.Event(), asyncio.Event()
@@ -120,13 +134,20 @@ async def serve_until(
 
 
 def listen(
-    host: str, port: int, *, tls_cert: Path | None, tls_key: Path | None, limits: ServerLimits
+    host: str,
+    port: int,
+    *,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    limits: ServerLimits,
+    clients: ClientAuthority | None = None,
 ) -> Endpoint:
     """Bind the address, so that connections wait to be served from now on.
 
     Raises UsageError for the reasons that `serve` names.
     """
     tls = _checked_tls(tls_cert, tls_key)
+    _check_clients(clients, tls)
     listener = _bound(host, port)
     try:
         address = listener.getsockname()[0]
@@ -144,7 +165,7 @@ def listen(
     except BaseException:
         listener.close()
         raise
-    return Endpoint(listener, tls)
+    return Endpoint(listener, tls, clients)
 
 
 class _Server(Server):
@@ -162,6 +183,7 @@ class _Server(Server):
 
 def _server(guard: Guard, endpoint: Endpoint, limits: ServerLimits) -> _Server:
     cert, key = endpoint.tls or (None, None)
+    clients = endpoint.clients
     return _Server(
         endpoint.listener,
         guard,
@@ -175,6 +197,8 @@ def _server(guard: Guard, endpoint: Endpoint, limits: ServerLimits) -> _Server:
         ssl_cert=cert,
         ssl_key=key,
         ssl_protocol_min=SSLProtocols.tls12,
+        ssl_ca=None if clients is None else clients.file,
+        ssl_client_verify=clients is not None and clients.required,
     )
 
 
@@ -208,6 +232,18 @@ def _checked_tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | Non
         reason = getattr(error, "reason", None) or error.strerror or "not pem"
         raise UsageError(f"cannot use certificate {cert} with key {key}: {reason}") from error
     return cert, key
+
+
+def _check_clients(clients: ClientAuthority | None, tls: tuple[Path, Path] | None) -> None:
+    """Raise UsageError unless certificates of clients can be checked as it says."""
+    if clients is None:
+        return
+    if tls is None:
+        raise UsageError("certificates of clients are part of tls; give --tls-cert and --tls-key")
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(clients.file)
+    except (OSError, ssl.SSLError) as error:
+        raise UsageError(f"cannot use {clients.file} as authority of clients") from error
 
 
 async def _first_of(

@@ -292,3 +292,11 @@ def _credentials(items: list[object]) -> tuple[bytes, ...]:
     if len(found) < len(items):
         raise FormatError("the id of a credential is malformed")
     return found
+
+
+def rp_id(origin: str) -> str:
+    """Return the RP id (Web Authentication §4) for an origin `https://host[:port]`: the host."""
+    authority = origin.partition("://")[2]
+    if authority.startswith("["):
+        return authority[1:].partition("]")[0]
+    return authority.partition(":")[0]
