@@ -7,11 +7,18 @@ from rich.table import Table
 from rich.text import Text
 
 from medshare.commands import text
-from medshare.commands.views import BAD, GOOD, OPEN, QUIET, facts, headline
+from medshare.commands.views import BAD, GOOD, OPEN, QUIET, facts, headline, path
 from medshare.trust.access import Decision, Verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from medshare.audit.review import Review
+    from medshare.ids import StationId
+    from medshare.sharing.reviewing import Broken, Handed
     from medshare.sharing.viewing import Viewing
+    from medshare.station.emergencies import Emergency
     from medshare.viewing.contents import Shown
 
 Record = dict[str, Any]
@@ -117,3 +124,108 @@ def content(shown: "Shown") -> RenderableType:
     if shown.pictures or str(shown.kind) in {"pdf", "other"}:
         remarks.append(f"a terminal shows no more of this ({shown.media_type}): leave FILE away")
     return Group(*body, rows, *(Text(one, style=OPEN) for one in remarks))
+
+
+def emergencies_record(found: "Sequence[Broken]") -> Record:
+    """Return emergencies as programs read them."""
+    return {"event": "emergencies", "emergencies": [_emergency_record(one) for one in found]}
+
+
+def _emergency_record(one: "Broken") -> Record:
+    kept = one.emergency
+    return {
+        "number": one.entry.number,
+        "time": one.entry.time,
+        "parcel": one.entry.event.object.id.hex(),
+        "role": one.entry.event.role or None,
+        "act": None if kept is None else str(kept.act),
+        "overridden": None if kept is None else list(kept.overridden),
+        "reason": None if kept is None else kept.reason,
+        "fault": None if one.fault is None else one.fault.code,
+        "reviewer": None if one.reviewer is None else one.reviewer.hex(),
+        "justified": one.justified,
+    }
+
+
+def emergencies(found: "Sequence[Broken]", names: "Mapping[StationId, str]") -> RenderableType:
+    """Return emergencies as people read them, each with its reason."""
+    if not found:
+        return Text("no emergency awaits review", style=QUIET)
+    return Group(*(_emergency(one, names) for one in found))
+
+
+def _emergency(one: "Broken", names: "Mapping[StationId, str]") -> Group:
+    when, parcel = text.moment(one.entry.time), one.entry.event.object.id.hex()[:12]
+    rows = _reason_rows(one.emergency)
+    if one.fault is not None:
+        rows.append(("reason", text.visible(one.fault.message)))
+    if one.reviewer is None:
+        rows.append(("next", f"medshare policy review {one.entry.number} --output FILE"))
+    else:
+        name = text.visible(names.get(one.reviewer, one.reviewer.hex()[:12]))
+        found = "justified" if one.justified else "not justified"
+        rows.append(("reviewed", f"by {name}: {found}"))
+    style = GOOD if one.justified else BAD
+    return Group(
+        headline("!", style, f"entry {one.entry.number}: the glass was broken, {when}"),
+        facts([("parcel", parcel), *rows]),
+    )
+
+
+def _reason_rows(kept: "Emergency | None") -> list[tuple[str, str]]:
+    if kept is None:
+        return []
+    return [
+        ("to", str(kept.act)),
+        ("against", ", ".join(text.visible(rule) for rule in kept.overridden)),
+        ("reason", text.visible(kept.reason, limit=2000)),
+    ]
+
+
+def handed_over(number: int, output: "Path") -> Group:
+    """Return that an emergency was written, and what comes next."""
+    return Group(
+        headline("✓", GOOD, f"emergency {number}, its reason and its proof: {path(output)}"),
+        facts([("next", f"at the reviewer's station: medshare policy judge {path(output)}")]),
+    )
+
+
+def handed_record(handed: "Handed", finding: str | None) -> Record:
+    """Return an emergency of somebody else as programs read it."""
+    return {
+        "event": "emergency",
+        "of": handed.of.name,
+        "number": handed.entry.number,
+        "time": handed.entry.time,
+        "parcel": handed.emergency.parcel.hex(),
+        "act": str(handed.emergency.act),
+        "overridden": list(handed.emergency.overridden),
+        "reason": handed.emergency.reason,
+        "finding": finding,
+    }
+
+
+def handed(found: "Handed", finding: str | None, output: "Path | None") -> Group:
+    """Return an emergency of somebody else, and the review that was signed."""
+    name, when = text.visible(found.of.name), text.moment(found.entry.time)
+    following = "medshare policy judge FILE --finding justified --output FILE"
+    if finding is not None and output is not None:
+        following = f"give {path(output)} back to {name}: medshare policy reviewed FILE"
+    return Group(
+        headline("!", BAD, f"{name} broke the glass, {when}; it is in the record of {name}"),
+        facts(
+            [
+                ("parcel", found.emergency.parcel.hex()[:12]),
+                *_reason_rows(found.emergency),
+                ("finding", finding or ""),
+                ("next", following),
+            ]
+        ),
+    )
+
+
+def reviewed(review: "Review", reviewer: str) -> Group:
+    """Return that an emergency was reviewed."""
+    good = str(review.finding) == "justified"
+    line = f"emergency {review.number} was reviewed by {text.visible(reviewer)}: {review.finding}"
+    return Group(headline("✓" if good else "✗", GOOD if good else BAD, line))

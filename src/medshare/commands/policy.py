@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medshare.commands.explain import explain
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
+from medshare.commands.review import judge, review, reviewed
 from medshare.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
         """
         medshare policy show
         medshare policy check draft.toml     # exit code 7 and the reason, if it is not valid
+        medshare policy explain 3f2a9c1b     # why a parcel may be opened here, or not
+        medshare policy review               # the emergencies that await review
         """
     )
 )
@@ -26,8 +30,15 @@ def policy() -> None:
 
     The file policy.toml in the station's folder says what each sensitivity tier demands:
     how often keys are replaced, which suites and keystores are allowed, how long the far
-    side keeps a parcel. Without it, a built-in policy holds.
+    side keeps a parcel; which departments open what; and who may break the glass. Without it,
+    a built-in policy holds.
     """
+
+
+policy.add_command(explain)
+policy.add_command(review)
+policy.add_command(judge)
+policy.add_command(reviewed)
 
 
 @policy.command()
@@ -82,7 +93,16 @@ def _file(home: Path) -> Path:
 
 def policy_record(rules: "Policy") -> dict[str, Any]:
     """Return *rules* as programs read them; times in seconds, 0 for never."""
+    access = rules.access
     return {
+        "departments": [
+            {"parcels": one.parcels, "open": list(one.open)} for one in access.departments
+        ],
+        "break_glass": {
+            "roles": list(access.break_glass.roles),
+            "least_reason": access.break_glass.least_reason,
+            "overrides": list(access.break_glass.overrides),
+        },
         "mixed_suites": str(rules.mixed),
         "identity_rotate_after": rules.identity_rotate_after,
         "tiers": [
@@ -94,6 +114,8 @@ def policy_record(rules: "Policy") -> dict[str, Any]:
                 "keep_for": one.keep_for,
                 "max_uses": one.max_uses,
                 "require": str(one.require),
+                "sender": str(one.sender),
+                "reader": str(one.reader),
                 "grants": str(one.grants),
                 "default_role": one.default_role or None,
             }

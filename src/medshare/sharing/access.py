@@ -17,7 +17,7 @@ from medshare.envelope import Envelope
 from medshare.errors import FormatError
 from medshare.grant import Permission
 from medshare.ids import StationId
-from medshare.station import Station
+from medshare.station import Contact, Station
 from medshare.station.emergencies import keep_emergency, new_emergency
 from medshare.station.openings import count_opening, openings_of
 from medshare.station.withdrawals import withdrawal_of
@@ -128,6 +128,34 @@ class Access:
         record.log.record(event)
 
 
+def explained(
+    envelope: Envelope,
+    act: Permission,
+    station: Station,
+    *,
+    who: Contact | None,
+    reason: str | None,
+    now: int,
+) -> tuple[Decision, Standing]:
+    """Return what the rules here say of *act* by *who*, a contact or the station itself.
+
+    Also what is known of the credential of whoever that is.  How often a contact has opened
+    it is known there alone.  *reason* is as if the glass were broken; nothing is recorded.
+    """
+    known = Credentials(station)
+    card = station.card if who is None else who.card
+    standing = known.standing(card.station, card, now=now)
+    openings = openings_of(station.home, envelope.parcel) if who is None else 0
+    decision = decide(
+        subject_of(card.station, standing),
+        act,
+        resource_of(envelope, station, known, now=now, by=card.station),
+        Context(now, openings, reason),
+        station.policy,
+    )
+    return decision, standing
+
+
 def recorded_as(act: Permission) -> Act:
     """Return what the record calls *act*."""
     return ACTS.get(act, Act.SEND)
@@ -142,8 +170,19 @@ def subject_of(station: StationId, standing: Standing) -> Subject:
     return Subject(station, vetted=True, roles=roles, department=credential.department)
 
 
-def resource_of(envelope: Envelope, station: Station, known: Credentials, *, now: int) -> Resource:
-    """Return what is asked for, with the standing of its sender where a rule asks for that."""
+def resource_of(
+    envelope: Envelope,
+    station: Station,
+    known: Credentials,
+    *,
+    now: int,
+    by: StationId | None = None,
+) -> Resource:
+    """Return what is asked for, with the standing of its sender where a rule asks for that.
+
+    *by* is who asks; the station itself where nobody else is named.
+    """
+    who = by or station.id
     tier = station.policy.find(envelope.tier)
     fault = None
     if tier is not None and tier.sender is Require.LICENSED and envelope.sender != station.id:
@@ -154,10 +193,10 @@ def resource_of(envelope: Envelope, station: Station, known: Credentials, *, now
         tier=envelope.tier,
         department=envelope.department,
         restricted=bool(envelope.grants),
-        grant=envelope.grant_for(station.id),
+        grant=envelope.grant_for(who),
         kind=envelope.kind,
         delete_after=envelope.delete_after,
-        withdrawn=withdrawal_of(station.home, envelope, station.id) is not None,
+        withdrawn=withdrawal_of(station.home, envelope, who) is not None,
         sender_fault=fault,
     )
 

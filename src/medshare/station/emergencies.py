@@ -86,10 +86,11 @@ def load_emergency(home: Path, digest: bytes) -> Emergency:
     octets = read_file(path, limit=_MAX_FILE, what=_WHAT)
     if hashlib.sha256(octets).digest() != digest:
         raise IntegrityError("the reason of this emergency was changed after it was recorded")
-    return _parse(octets)
+    return parse_emergency(octets)
 
 
-def _parse(octets: bytes) -> Emergency:
+def parse_emergency(octets: bytes) -> Emergency:
+    """Return the emergency in *octets*; raise FormatError when it is none."""
     fields = Fields(canonical.decode(octets, limit=_MAX_FILE, what=_WHAT, items=64), what=_WHAT)
     fields.uint("version", minimum=_VERSION, maximum=_VERSION)
     overridden = fields.items("overridden", maximum=16)
