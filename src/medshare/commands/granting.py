@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from medshare.commands.opening import match_parcel
 from medshare.commands.options import Span
-from medshare.errors import UntrustedSignerError, UsageError
+from medshare.errors import NotFoundError, UntrustedSignerError, UsageError
 from medshare.grant import BUILT_IN, MAX_OPENINGS, Permission, Purpose, is_code
-from medshare.ids import StationId
+from medshare.ids import ParcelId, StationId
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from medshare.sharing.conditions import Conditions, Offer
     from medshare.station import Contact, Station
+    from medshare.transport.base import Transport
     from medshare.trust.roles import Roles
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -81,7 +83,7 @@ def grant_options(command: Command) -> Command:
         option("--department", default="", metavar="CODE", help="Where it comes from: psychiatry."),
         option(
             "--permit",
-            type=click.Choice(list(Permission)),
+            type=click.Choice([str(one) for one in Permission]),
             multiple=True,
             help="Allow this beside what the role has; may be repeated.",
         ),
@@ -94,8 +96,9 @@ def grant_options(command: Command) -> Command:
         option("--grant-until", "lasts", type=Span(), metavar="TIME", help="The grant ends (30d)."),
         option(
             "--purpose",
-            type=click.Choice(list(Purpose), case_sensitive=False),
-            help="Why, as HL7 has it.  [default: TREAT]",
+            type=click.Choice([str(one) for one in Purpose], case_sensitive=False),
+            metavar="CODE",
+            help="Why, as HL7 has it: TREAT, ETREAT, HRESCH, HQUALIMP, HLEGAL…  [default: TREAT]",
         ),
         option(
             "--role",
@@ -106,6 +109,19 @@ def grant_options(command: Command) -> Command:
     ):
         command = add(command)
     return command
+
+
+def parcel_named(written: str, station: "Station", transport: "Transport") -> ParcelId:
+    """Return the parcel whose id begins with *written*: one that is here, or waits for it.
+
+    Raises UsageError or NotFoundError as `match_parcel` does.
+    """
+    from medshare.sharing.continuing import parcels_at
+
+    try:
+        return match_parcel(written, parcels_at(station))
+    except NotFoundError:
+        return match_parcel(written, transport.inbox())
 
 
 def recipients(

@@ -6,15 +6,22 @@ the parcel before allows (`trust.lineage`), and that is looked at before anythin
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from medshare.disk.atomic import read_file
 from medshare.envelope import MAX_ENVELOPE_SIZE, parse_envelope
-from medshare.errors import AccessDeniedError, IntegrityError, NotFoundError, UsageError
+from medshare.errors import (
+    AccessDeniedError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    UsageError,
+)
 from medshare.grant import MAX_ANCESTORS, MAX_PROOF, NEEDS, Kind, Purpose
-from medshare.ids import ParcelId, StationId
+from medshare.ids import ParcelId, StationId, parcel_id_from_text
 from medshare.sharing.access import Access
 from medshare.sharing.conditions import Conditions, Continuation, Offer
 from medshare.sharing.incoming import require_lineage, sender_of
@@ -25,6 +32,16 @@ from medshare.transport.base import Transport
 from medshare.trust.lineage import powers_in
 
 _NOT_HERE: Final = "receive it first, or name the relay that has it"
+
+
+def parcels_at(station: Station) -> tuple[ParcelId, ...]:
+    """Return the parcels that *station* has sent or received, as far as it remembers them."""
+    found = []
+    for box in ("inbox", "outbox"):
+        for path in sorted((station.home / box).glob("*/envelope")):
+            with suppress(FormatError):
+                found.append(parcel_id_from_text(path.parent.name))
+    return tuple(found)
 
 
 def envelope_of(parcel: ParcelId, station: Station, transport: Transport | None) -> bytes:
