@@ -70,7 +70,7 @@ MEANINGS: Final[dict[int, str]] = {
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 141
 
-_RESUMABLE: Final = frozenset({"send", "receive", "demo"})
+_RESUMABLE: Final = frozenset({"amend", "demo", "opinion", "receive", "send", "share"})
 _RESUME_HINT: Final = "run the same command again to resume"
 
 
@@ -88,6 +88,10 @@ COMMANDS: Final = (
     Entry("Moving studies", "send", "transfer:send", "Seal files and send them."),
     Entry("Moving studies", "receive", "receive:receive", "Fetch, verify and open parcels."),
     Entry("Moving studies", "view", "view:view", "Look at a parcel, in memory only."),
+    Entry("Moving studies", "opinion", "continuing:opinion", "Answer a parcel with your own."),
+    Entry("Moving studies", "amend", "continuing:amend", "Send a revision of a parcel."),
+    Entry("Moving studies", "share", "continuing:share", "Pass on a parcel that you received."),
+    Entry("Moving studies", "grant", "grant:grant", "Show who may do what, and take it back."),
     Entry("Moving studies", "verify", "check:verify", "Check a parcel or a received folder."),
     Entry("Moving studies", "receipt", "check:receipt", "Show and check proofs of delivery."),
     Entry("Stations and trust", "init", "station:init", "Make this machine a station."),

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from medshare.commands import text
+from medshare.commands import grant_views, text
 
 if TYPE_CHECKING:
     from medshare.ids import StationId
@@ -70,7 +70,11 @@ def sent(
     else:
         line = headline("●", OPEN, f"sealed, not yet received by {away}: {amount}")
         following = "the same command with --wait, to be told when it has arrived"
-    rows = [("parcel", result.parcel.hex()), ("route", text.visible(route))]
+    rows = [
+        ("parcel", result.parcel.hex()),
+        ("route", text.visible(route)),
+        *grant_views.rows(result.envelope),
+    ]
     return Group(line, facts([*rows, ("moved", _moved(result)), ("next", following)]))
 
 
@@ -91,6 +95,7 @@ def received(result: "ReceiveResult", vetted: str = "") -> Group:
                 ("sender", f"{name}{trusted}"),
                 ("", f"fingerprint {sender.card.fingerprint}"),
                 ("", vetted),
+                *grant_views.rows(result.envelope, result.recipient),
                 ("moved", _moved(result)),
                 ("in", path(result.output)),
                 ("receipt", path(result.receipt_file)),
@@ -147,6 +152,7 @@ def _listing(listing: "ParcelListing", vetted: str) -> Group:
         ("sender", vetted),
         ("sent", text.moment(listing.created)),
         ("there", stored),
+        *grant_views.rows(listing.envelope, listing.recipient),
         ("erased", f"after {text.moment(listing.delete_after)}" if listing.delete_after else ""),
     ]
     if listing.fault is not None:

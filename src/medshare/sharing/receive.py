@@ -9,7 +9,7 @@ from medshare.disk.separation import require_apart
 from medshare.envelope import Envelope, parse_envelope
 from medshare.errors import MedshareError, RelayUnavailableError
 from medshare.grant import Permission
-from medshare.ids import ParcelId
+from medshare.ids import ParcelId, StationId
 from medshare.manifest import Manifest
 from medshare.sharing.access import Access
 from medshare.sharing.events import OnEvent, ignore
@@ -43,6 +43,8 @@ class ParcelListing:
     sealed: bool
     envelope: Envelope | None = None
     """What its sender signed: what was granted, and what it continues; None where unreadable."""
+    recipient: StationId | None = None
+    """This station."""
 
 
 def list_waiting(
@@ -93,6 +95,7 @@ def _listing(
         envelope.chunk_count if envelope else 0,
         stored.sealed,
         envelope,
+        station.id,
     )
 
 

@@ -17,7 +17,7 @@ from medshare.disk.incoming import PartFolder, Prepared, discard_remains
 from medshare.envelope import Envelope
 from medshare.errors import IncompleteError, IntegrityError, NotFoundError
 from medshare.grant import Permission
-from medshare.ids import ParcelId
+from medshare.ids import ParcelId, StationId
 from medshare.receipt import ReceivedFile
 from medshare.resume import Reached
 from medshare.seal import Seal, parse_seal
@@ -72,6 +72,8 @@ class ReceiveResult:
     receipt_file: Path
     envelope: Envelope | None = None
     """What its sender signed: what was granted, and what it continues."""
+    recipient: StationId | None = None
+    """This station."""
 
 
 class Receiving:
@@ -131,6 +133,7 @@ class Receiving:
             output=into.output,
             receipt_file=receipt_file,
             envelope=into.opened.envelope,
+            recipient=self._identity.station,
         )
 
     def _receive_files(self) -> Seal:
