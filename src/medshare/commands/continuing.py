@@ -134,8 +134,7 @@ def _continue(
     granted: Granted,
     way: Way,
     mode: Mode,
-    keep_for: int | None,
-    note: str,
+    **options: Any,
 ) -> None:
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing import continuing
@@ -155,7 +154,10 @@ def _continue(
             station=station,
             transport=transport,
             options=SendOptions(
-                tier=before.parent.tier, keep_for=keep_for or 0, note=note, conditions=after
+                tier=before.parent.tier,
+                keep_for=options["keep_for"] or 0,
+                note=options["note"],
+                conditions=after,
             ),
             on_event=out.event,
         )
