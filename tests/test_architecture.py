@@ -22,7 +22,8 @@ MAX_FUNCTION_LINES = 35
 LONG_FUNCTIONS: dict[str, str] = {}
 
 # What a module that does no I/O has no use for.  The operating system's generator of random
-# bytes is the exception: it has no state that a test would need to set.
+# bytes is the exception: it has no state that a test would need to set.  So is what frees a lock
+# in a child process.
 IMPURE_CALLS = {"open", "input", "print", "exec", "eval", "__import__"}
 IMPURE_ATTRIBUTES = {
     "datetime": {"now", "today", "utcnow"},
@@ -32,7 +33,7 @@ IMPURE_ATTRIBUTES = {
     "urllib": {"request"},
     "urllib.request": None,
 }
-PURE_ATTRIBUTES = {("os", "urandom"), ("time", "struct_time")}
+PURE_ATTRIBUTES = {("os", "urandom"), ("os", "register_at_fork"), ("time", "struct_time")}
 PURE_PATHS = {"PurePath", "PurePosixPath", "PureWindowsPath"}
 
 # 0.15 s for `medshare --help` leave no room for these.

@@ -53,12 +53,12 @@ class _Quiet:
 def _streams() -> tuple[ctypes.c_void_p | None, int | None]:
     """Return where the C library keeps its `stderr`, and a stream that leads nowhere."""
     try:
-        if not (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
-            return None, None
         library = ctypes.CDLL(None)
+        if not hasattr(library, "gnu_get_libc_version"):
+            return None, None
         library.fopen.argtypes = [ctypes.c_char_p, ctypes.c_char_p]
         library.fopen.restype = ctypes.c_void_p
-        nowhere = library.fopen(os.devnull.encode(), b"we")
+        nowhere = library.fopen(b"/dev/null", b"we")
         stream = ctypes.c_void_p.in_dll(library, "stderr")
     except (ValueError, OSError, AttributeError):
         return None, None
