@@ -1,6 +1,7 @@
 """Damage at the relay is mended from the sender, without a new parcel, and told from bad lines."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ import pytest
 from medshare.errors import MedshareError
 from medshare.sharing import workers
 from medshare.sharing.events import Retrying, Waiting
+from medshare.sharing.receive import ParcelListing, list_waiting
 from tests.attacks.lies import always, changed, flip, on, refusal
 from tests.attacks.lying_relay import honest
 from tests.attacks.stage import CALM, QUICK, Ended, Stage, opened_stage, tree, visible
@@ -76,6 +78,38 @@ def test_a_waiting_sender_mends_what_the_relay_has_lost(
     assert {one.index for one in stage.liar.seen if one.route == "put-chunk"} == {1, 4}
     assert stage.liar.asked_for("put-chunk") == 2
     assert stage.liar.asked_for("put-seal") == 1
+
+
+@pytest.mark.parametrize("part", ["manifest", "seal"])
+@pytest.mark.parametrize("damage", ["a bit rots", "the file is gone"])
+def test_a_waiting_sender_mends_manifest_and_seal(
+    stage: Stage, tmp_path: Path, part: str, damage: str
+) -> None:
+    """What the relay has lost beside chunks is named in the list, and comes again likewise."""
+    study = stage.study()
+    parcel = stage.send(study).parcel
+    DAMAGES[damage](stage.relay.data / "parcels" / parcel.hex() / part)
+    stage.liar.be(honest)
+    early = stage.attempt(lambda: stage.receive(parcel, tmp_path / "out", options=QUICK))
+    assert early.code in {3, 5}
+    (listed,) = (one for one in listing(stage) if one.parcel == parcel)
+    assert (listed.manifest is None, listed.sealed) == (part == "manifest", part != "seal")
+    assert (listed.fault is not None) == (part == "manifest")
+    sender = threading.Thread(target=lambda: stage.attempt(lambda: stage.send(study, wait=20)))
+    sender.start()
+    while part == "manifest" and not stage.transport(stage.bob).stored(parcel).manifest:
+        time.sleep(0.01)
+    stage.receive(parcel, tmp_path / "out")
+    sender.join()
+    assert visible(tmp_path / "out") == tree(study)
+    assert stage.liar.asked_for("put-chunk") == 0
+    assert stage.liar.asked_for(f"put-{part}") >= 1
+
+
+def listing(stage: Stage) -> tuple[ParcelListing, ...]:
+    """Return what Bob sees waiting."""
+    bob = stage.bob
+    return list_waiting(identity=bob.identity, station=bob.station, transport=stage.transport(bob))
 
 
 def test_without_the_sender_the_files_are_named_and_the_rest_is_kept(

@@ -260,7 +260,10 @@ class View:
         """Return number and id of what waits for *station*, oldest first."""
         found = self._all(
             "SELECT number, parcel FROM recipients JOIN parcels USING (number)"
-            " WHERE station = ? AND number > ? AND receipt IS NULL AND manifest = 1"
+            " WHERE station = ? AND number > ? AND receipt IS NULL"
+            # Without its manifest a parcel was just announced, unless it has got further before.
+            " AND (manifest = 1 OR seal IS NOT NULL"
+            " OR EXISTS (SELECT 1 FROM chunks WHERE chunks.number = parcels.number))"
             " AND gone IS NULL AND (delete_after = 0 OR delete_after > ?)"
             " ORDER BY number LIMIT ?",
             station,

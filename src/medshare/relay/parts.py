@@ -341,8 +341,8 @@ class Parts:
     def part(self, entry: Entry, name: str) -> tuple[Path, int]:
         """Return where envelope, manifest or seal lies, once it is known to be undamaged.
 
-        These are few and small, and cannot be asked for again chunk by chunk: a damaged one
-        is noted as missing, so that the sender sends it again.
+        These are few and small, and cannot be asked for again chunk by chunk: one that is
+        damaged or gone is noted as missing, so that the sender sends it again.
         """
         path = entry.folder.path / name
         with self._database.reading() as view:
@@ -354,10 +354,10 @@ class Parts:
             MANIFEST: entry.envelope.manifest_digest.value if row.manifest else None,
             SEAL: row.seal,
         }[name]
-        found = None if expected is None else read_back(path, entry.envelope.cipher_suite)
-        if found is None:
+        if expected is None:
             raise NotFoundError(f"the {name} of this parcel is not here yet")
-        if found.digest.value != expected:
+        found = read_back(path, entry.envelope.cipher_suite)
+        if found is None or found.digest.value != expected:
             self._lose(entry, name)
             raise NotFoundError(f"the {name} of this parcel was damaged here, and is missing")
         return path, found.size

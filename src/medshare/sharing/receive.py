@@ -11,8 +11,8 @@ from medshare.errors import MedshareError, RelayUnavailableError
 from medshare.grant import Permission
 from medshare.ids import ParcelId, StationId
 from medshare.manifest import Manifest
-from medshare.sharing.access import Access
-from medshare.sharing.events import OnEvent, ignore
+from medshare.sharing.access import BROKEN, Access
+from medshare.sharing.events import Notice, OnEvent, ignore
 from medshare.sharing.incoming import (
     OpenedEnvelope,
     accept,
@@ -23,7 +23,7 @@ from medshare.sharing.incoming import (
 from medshare.sharing.receiving import ReceiveOptions, ReceiveResult, Receiving
 from medshare.sharing.withdrawing import learning
 from medshare.station import Contact, Identity, Station
-from medshare.transport.base import Transport
+from medshare.transport.base import Stored, Transport
 
 __all__ = ["ParcelListing", "ReceiveOptions", "ReceiveResult", "list_waiting", "receive"]
 
@@ -72,8 +72,9 @@ def _listing(
     manifest: Manifest | None = None
     envelope: Envelope | None = None
     fault: MedshareError | None = None
-    stored = transport.stored(parcel)
+    stored = Stored((), sealed=False, receipts=(), wanted=())
     try:
+        stored = transport.stored(parcel)
         envelope = parse_envelope(transport.get_envelope(parcel))
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
@@ -132,6 +133,8 @@ def receive(
         counted = is_accepted(parcel, station)
         access = Access(opened.envelope, station, reason=options.break_glass, counted=counted)
         access.begin(Permission.EXPORT)
+        if access.broken:
+            on_event(Notice("access.break-glass", BROKEN))
         incoming = accept(opened, identity=identity, station=station, output=output)
         about, tier = entries.parcel(parcel), opened.envelope.tier
         try:

@@ -40,7 +40,8 @@ MOST_WORKERS: Final = 12
 NEWS_SECONDS: Final = 20.0
 SEAL_TRIES: Final = 3
 MOST_RESENT: Final = 8
-"""How often one chunk is sent again on request, so that nobody can keep a line busy for ever."""
+"""How often one part is sent again on request, so that nobody can keep a line busy for ever."""
+_MANIFEST, _SEAL = -1, -2  # stand for themselves where others are indexes of chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,13 +291,16 @@ class Sending:
     def _finish_seal(self) -> None:
         """Make the seal, or take the earlier one, and see it stored at the far side."""
         self._meter.tell(Phase(self._out.parcel, "sealing"))
-        path = self._out.folder / "seal"
         if self._seal is None:
             self._seal, octets = self._make_seal()
-            write_file(path, octets)
-        else:
-            octets = read_file(path, limit=MAX_SEAL_SIZE, what="the outbox")
+            write_file(self._out.folder / "seal", octets)
         self._record_seal()
+        self._store_seal()
+        self._out.note(Reached("sealed"), sync=True)
+
+    def _store_seal(self) -> None:
+        """See the seal stored at the far side, with all its chunks."""
+        octets = read_file(self._out.folder / "seal", limit=MAX_SEAL_SIZE, what="the outbox")
         for attempt in range(SEAL_TRIES):
             try:
                 put = partial(self._transport.put_seal, self._out.parcel, octets)
@@ -308,7 +312,6 @@ class Sending:
                 ask = partial(self._transport.stored, self._out.parcel)
                 self._adopt(self._line.retrying("asking", ask))
                 self._upload()
-        self._out.note(Reached("sealed"), sync=True)
 
     def _record_seal(self) -> None:
         """Put into the record that the parcel is sealed, before anybody sees the seal."""
@@ -342,8 +345,7 @@ class Sending:
             for recipient in out.recipients:
                 if recipient in stored.receipts and recipient not in receipts:
                     receipts[recipient] = self._fetch_receipt(recipient)
-            if stored.wanted:
-                self._send_again(stored)
+            self._mend(stored)
             waited = time.monotonic() - begun
             left = (self._options.wait or 0.0) - waited
             if len(receipts) == len(out.recipients) or left <= 0:
@@ -354,16 +356,26 @@ class Sending:
             )
             stored = self._line.retrying("waiting for the receipt", news)
 
-    def _send_again(self, stored: Stored) -> None:
-        """Send what is wanted; raise TransferError when one chunk is wanted without end."""
-        self._resent.update(stored.wanted)
-        if max(self._resent.values()) > MOST_RESENT:
+    def _mend(self, stored: Stored) -> None:
+        """Send again what was lost at the far side; raise TransferError when that has no end."""
+        lost = {*stored.wanted}
+        if not stored.manifest:
+            lost.add(_MANIFEST)
+        if not stored.sealed:
+            lost.add(_SEAL)
+        self._resent.update(lost)
+        if max(self._resent.values(), default=0) > MOST_RESENT:
             raise TransferError(
-                f"one chunk was asked for more than {MOST_RESENT} times: it does not stay whole",
+                f"one part was asked for more than {MOST_RESENT} times: it does not stay whole",
                 hint="send by another way, or run the same command again later",
             )
-        self._adopt(stored)
-        self._upload()
+        if not stored.manifest:
+            self._line.retrying("announcing", self._announce)
+        if stored.wanted:
+            self._adopt(stored)
+            self._upload()
+        if not stored.sealed:
+            self._store_seal()
 
     def _fetch_receipt(self, recipient: StationId) -> Receipt:
         out = self._out

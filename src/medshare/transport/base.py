@@ -32,6 +32,9 @@ class Stored:
     wanted: tuple[int, ...]
     """Indexes of chunks that a recipient found damaged or missing and asks for again."""
 
+    manifest: bool = True
+    """Whether the sealed manifest is there: the far side may have lost it to damage."""
+
 
 class Transport(Protocol):
     """Moves sealed parcels; see the module's text for the errors it may raise."""

@@ -178,6 +178,7 @@ class FolderTransport:
             sealed=known.folder.has_seal(),
             receipts=known.folder.receipts(),
             wanted=known.folder.wanted(),
+            manifest=known.folder.has_manifest(),
         )
 
     def wait_for_news(self, parcel: ParcelId, known: Stored, *, seconds: float) -> Stored:
@@ -235,7 +236,7 @@ class FolderTransport:
             self._station in _recipients(known.envelope)
             and not (delete_after and delete_after <= self._clock())
             and self._station not in known.folder.receipts()
-            and known.folder.has_manifest()
+            and (known.folder.has_manifest() or known.folder.has_seal())  # it may be lost
         )
 
     def want_chunks(self, parcel: ParcelId, indexes: tuple[int, ...]) -> None:

@@ -334,7 +334,16 @@ class _Known:
                 raise FormatError("the relay tells the difference to a state that is not known")
             records = {record.index: record for record in before.stored.chunks} | records
         chunks = tuple(records[index] for index in sorted(records))
-        return cls(state.tag, Stored(chunks, state.sealed, state.receipts, state.wanted))
+        return cls(
+            state.tag,
+            Stored(chunks, state.sealed, state.receipts, state.wanted, state.manifest),
+        )
+
+
+def address_of(url: str) -> str:
+    """Return the one spelling of the address of a relay; raise UsageError when *url* is none."""
+    base = _base(url)
+    return f"{base.scheme}://{base.netloc.decode('ascii')}"
 
 
 def _base(url: str) -> httpx.URL:
