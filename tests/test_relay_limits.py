@@ -46,6 +46,11 @@ def announce(case: Case) -> None:
     assert put(case, routes.PUT_MANIFEST, PARCEL.manifest).status == 204
 
 
+def target_of(route: Route) -> Target:
+    """Return what a request of that kind is about, every part of it filled in."""
+    return Target(route, PARCEL.id, 0, ALICE.station, proposal=bytes(32), factor=bytes(16))
+
+
 taking = [route for route in routes.ROUTES if route.limit]
 bodyless = [route for route in routes.ROUTES if not route.limit]
 
@@ -53,7 +58,7 @@ bodyless = [route for route in routes.ROUTES if not route.limit]
 @pytest.mark.parametrize("route", taking, ids=lambda route: route.name)
 def test_a_body_beyond_its_limit_is_refused_unread(case: Case, route: Route) -> None:
     """One octet more than a route takes is 413, before anything is read."""
-    request = signed(ALICE, Target(route, PARCEL.id, 0, ALICE.station), bytes(route.limit + 1))
+    request = signed(ALICE, target_of(route), bytes(route.limit + 1))
     reply = case.ask(request)
     assert (reply.status, reply.code, reply.messages_read) == (413, problems.TOO_LARGE, 0)
 
@@ -61,13 +66,13 @@ def test_a_body_beyond_its_limit_is_refused_unread(case: Case, route: Route) -> 
 @pytest.mark.parametrize("route", taking, ids=lambda route: route.name)
 def test_a_request_that_needs_a_body_has_one(case: Case, route: Route) -> None:
     """A request without body, where one is needed, is malformed."""
-    assert case.ask(signed(ALICE, Target(route, PARCEL.id, 0, ALICE.station))).code == "format"
+    assert case.ask(signed(ALICE, target_of(route))).code == "format"
 
 
 @pytest.mark.parametrize("route", bodyless, ids=lambda route: route.name)
 def test_a_request_that_takes_no_body_has_none(case: Case, route: Route) -> None:
     """A body where none is taken is refused unread."""
-    request = signed(ALICE, Target(route, PARCEL.id, 0, ALICE.station), b"x")
+    request = signed(ALICE, target_of(route), b"x")
     reply = case.ask(request)
     assert (reply.code, reply.messages_read) == (problems.TOO_LARGE, 0)
 

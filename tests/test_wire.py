@@ -71,6 +71,7 @@ def test_a_path_and_its_parts_name_each_other(route: routes.Route) -> None:
         131071 if "{index}" in route.template else -1,
         STATION if "{station}" in route.template else StationId(b""),
         factor=bytes(range(16)) if "{factor}" in route.template else b"",
+        proposal=bytes(range(32)) if "{proposal}" in route.template else b"",
     )
     assert routes.match(route.method, target.path) == target
 
