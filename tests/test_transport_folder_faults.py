@@ -86,6 +86,28 @@ def test_links_in_the_shared_folder_are_not_followed(case: Case, tmp_path: Path)
         case.b.get_envelope(PARCEL.id)
 
 
+@pytest.mark.parametrize("part", ["envelope", "manifest", "seal"])
+@pytest.mark.parametrize("damage", ["a bit rots", "the end is lost", "the file is gone"])
+def test_what_a_stick_damages_is_mended_by_sending_again(
+    case: Case, part: str, damage: str
+) -> None:
+    """A damaged envelope, manifest or seal gives way to the sender's own."""
+    case.upload()
+    path = case.root / PARCEL.id.hex() / part
+    whole = path.read_bytes()
+    if damage == "the file is gone":
+        path.unlink()
+    else:
+        half = len(whole) // 2
+        path.write_bytes(
+            whole[:half]
+            if damage == "the end is lost"
+            else whole[:half] + bytes([whole[half] ^ 1]) + whole[half + 1 :]
+        )
+    case.upload()
+    assert path.read_bytes() == whole
+
+
 def test_a_study_travels_on_a_stick(tmp_path: Path) -> None:
     """Sent into the folder by one station, received from it by another, receipt and all."""
     alice, bob = make_person(tmp_path / "a", "Alice"), make_person(tmp_path / "b", "Bob")

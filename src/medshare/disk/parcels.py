@@ -181,17 +181,17 @@ class ParcelFolder:
 
     # --- writing ------------------------------------------------------------------------
 
-    def write_envelope(self, data: bytes) -> bool:
-        """Store the envelope for good; return False when there is one already."""
-        return self._write("", _ENVELOPE, data, replace=False)
+    def write_envelope(self, data: bytes, *, replace: bool = False) -> bool:
+        """Store the envelope for good; return False when there is one that may not be replaced."""
+        return self._write("", _ENVELOPE, data, replace=replace)
 
     def write_manifest(self, data: bytes) -> None:
         """Store the sealed manifest."""
         self._write("", _MANIFEST, data)
 
-    def write_seal(self, data: bytes) -> bool:
-        """Store the seal for good; return False when there is one already."""
-        return self._write("", _SEAL, data, replace=False)
+    def write_seal(self, data: bytes, *, replace: bool = False) -> bool:
+        """Store the seal for good; return False when there is one that may not be replaced."""
+        return self._write("", _SEAL, data, replace=replace)
 
     def write_receipt(self, station: StationId, data: bytes) -> None:
         """Store the sealed receipt of *station*."""

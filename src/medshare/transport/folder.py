@@ -107,9 +107,11 @@ class FolderTransport:
         folder = self._folder(parcel)
         folder.make()
         if not folder.write_envelope(envelope) and folder.read_envelope() != envelope:
-            raise RelayRefusedError(
-                "another envelope with this parcel id is in the folder", code=problems.CONFLICT
-            )
+            if _is_sound(folder.read_envelope(), parcel):
+                raise RelayRefusedError(
+                    "another envelope with this parcel id is in the folder", code=problems.CONFLICT
+                )
+            folder.write_envelope(envelope, replace=True)  # what lies there was damaged
         folder.write_manifest(manifest)
 
     def put_chunk(
@@ -135,7 +137,7 @@ class FolderTransport:
 
     def _require_vacant(self, known: _Known, record: ChunkRecord) -> None:
         """Raise RelayRefusedError when *record* may not take its place."""
-        seal = self._seal(known)
+        seal = self._sound_seal(known)
         if seal is not None and seal.chunks[record.index] != record.digest:
             raise RelayRefusedError(
                 f"chunk {record.index} is not the one that was sealed", code=problems.CONFLICT
@@ -166,7 +168,9 @@ class FolderTransport:
         for index, record in records.items():
             parsed.require_chunk(index, record.digest)
         if not known.folder.write_seal(seal) and known.folder.read_seal() != seal:
-            raise RelayRefusedError("another seal is in the folder", code=problems.CONFLICT)
+            if self._sound_seal(known) is not None:
+                raise RelayRefusedError("another seal is in the folder", code=problems.CONFLICT)
+            known.folder.write_seal(seal, replace=True)  # what lies there was damaged
 
     # --- both sides ---------------------------------------------------------------------
 
@@ -317,6 +321,13 @@ class FolderTransport:
         except NotFoundError:
             return None
 
+    def _sound_seal(self, known: _Known) -> Seal | None:
+        """Return the seal that is there; one that was damaged is none."""
+        try:
+            return self._seal(known)
+        except IntegrityError:
+            return None
+
     def _records(self, known: _Known) -> Iterator[ChunkRecord]:
         """Yield the record of each chunk that is there; read those that nobody kept one of."""
         kept = known.folder.records()
@@ -346,6 +357,14 @@ def _recipients(envelope: Envelope) -> set[StationId]:
     """Return who is to receive: not the sender, who wraps the key to itself, unless alone."""
     stations = {stanza.station for stanza in envelope.recipients}
     return stations - {envelope.sender} or stations
+
+
+def _is_sound(envelope: bytes, parcel: ParcelId) -> bool:
+    """Tell whether *envelope* is one of *parcel*, signed, or what damage has left of one."""
+    try:
+        return parse_envelope(envelope).parcel == parcel
+    except (FormatError, AuthenticityError):
+        return False
 
 
 @contextmanager
