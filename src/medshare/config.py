@@ -5,6 +5,8 @@
 `MEDSHARE_RELAY`            the relay to use when no other is named
 `MEDSHARE_RELAY_CA`         a file with the certificates that vouch for that relay, if the
                             system's own do not
+`MEDSHARE_CLIENT_CERT`      a client certificate, PEM, for a relay that demands one
+`MEDSHARE_CLIENT_KEY`       its key, PEM, not encrypted
 `MEDSHARE_PASSPHRASE_FILE`  a file with the passphrase, or with the PIN of a token
 `MEDSHARE_PKCS11_MODULE`    the library through which a hardware token is reached
 
@@ -12,6 +14,8 @@
 
     relay = "https://relay.example.org"
     relay_ca = "/etc/medshare/ca.pem"
+    client_cert = "/etc/medshare/gateway.pem"
+    client_key = "/etc/medshare/gateway.key"
     passphrase_command = ["pass", "show", "medshare"]
     keyring = true                                     # needs medshare[keyring]
     keystore = "pkcs11:token=medshare"                 # what `medshare init` makes
@@ -42,6 +46,8 @@ CONFIG_FILE: Final = "config.toml"
 MAX_CONFIG: Final = 1 << 16
 _STATION_DIGITS: Final = 16
 _KEYS: Final = (
+    "client_cert",
+    "client_key",
     "keyring",
     "keystore",
     "passphrase_command",
@@ -59,6 +65,8 @@ class Settings:
     home: Path
     relay: str | None = None
     relay_ca: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
     passphrase_file: Path | None = None
     passphrase_command: tuple[str, ...] = ()
     keyring: bool = False
@@ -89,12 +97,16 @@ def load_settings(environ: Mapping[str, str] = os.environ) -> Settings:
     vault = environ.get("MEDSHARE_VAULT") or _text(table, "vault")
     passphrase_file = environ.get("MEDSHARE_PASSPHRASE_FILE")
     relay_ca = environ.get("MEDSHARE_RELAY_CA") or _text(table, "relay_ca")
+    client_cert = environ.get("MEDSHARE_CLIENT_CERT") or _text(table, "client_cert")
+    client_key = environ.get("MEDSHARE_CLIENT_KEY") or _text(table, "client_key")
     keystore, module = _keystore(_text(table, "keystore"))
     module = environ.get("MEDSHARE_PKCS11_MODULE") or _text(table, "pkcs11_module") or module
     return Settings(
         home=home,
         relay=environ.get("MEDSHARE_RELAY") or _text(table, "relay"),
         relay_ca=_path(relay_ca) if relay_ca else None,
+        client_cert=_path(client_cert) if client_cert else None,
+        client_key=_path(client_key) if client_key else None,
         passphrase_file=_path(passphrase_file) if passphrase_file else None,
         passphrase_command=_command(table),
         keyring=_flag(table, "keyring"),

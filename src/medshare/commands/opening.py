@@ -33,10 +33,12 @@ class Way:
     relay: str | None = None
     folder: Path | None = None
     passphrase_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
 
 
 def way_options(command: Command) -> Command:
-    """Add `--relay`, `--folder` and `--passphrase-file`; the command gets them as one `way`."""
+    """Add the options about the way to the other side; the command gets them as one `way`."""
 
     def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         ctx.params["way"] = replace(ctx.params.get("way", Way()), **{str(param.name): value})
@@ -51,6 +53,7 @@ def way_options(command: Command) -> Command:
         metavar="FILE",
         help="Read the passphrase of this station from a file.",
     )(command)
+    command = client_options(option, command)
     command = option(
         "--folder",
         type=click.Path(path_type=Path),
@@ -60,6 +63,17 @@ def way_options(command: Command) -> Command:
     return option("--relay", metavar="URL", help="The relay (or MEDSHARE_RELAY, or config.toml).")(
         command
     )
+
+
+def client_options(
+    option: Callable[..., Callable[[Command], Command]], command: Command
+) -> Command:
+    """Add `--client-cert` and `--client-key`, made by *option*."""
+    for name, text in (("key", "Its key."), ("cert", "The client certificate for the relay.")):
+        command = option(
+            f"--client-{name}", type=click.Path(path_type=Path), metavar="FILE", help=text
+        )(command)
+    return command
 
 
 def open_station() -> "tuple[Settings, Station]":
@@ -114,7 +128,7 @@ def open_way(way: Way, *modules: str) -> "Iterator[tuple[Station, Identity, Tran
     kind = "folder" if isinstance(route, Path) else "relay"
     with _loading(f"medshare.transport.{kind}", *modules):
         identity = unlock_identity(station, settings, file=way.passphrase_file)
-    transport = _connect(route, settings, identity)
+    transport = _connect(route, settings, identity, way)
     try:
         yield station, identity, transport
     finally:
@@ -137,14 +151,18 @@ def _route(way: Way, settings: "Settings") -> str | Path:
     return relay
 
 
-def _connect(route: str | Path, settings: "Settings", identity: "Identity") -> "Transport":
+def _connect(
+    route: str | Path, settings: "Settings", identity: "Identity", way: Way
+) -> "Transport":
     if isinstance(route, Path):
         from medshare.transport.folder import FolderTransport
 
         return FolderTransport(route.resolve(), identity.station)
+    from medshare.commands.showing import shown_at
     from medshare.transport.relay import RelayTransport
 
-    return RelayTransport(route, identity, ca_file=settings.relay_ca)
+    shown = shown_at(route, settings, cert=way.client_cert, key=way.client_key)
+    return RelayTransport(route, identity, ca_file=settings.relay_ca, shown=shown)
 
 
 def match_parcel(text: str, known: Sequence[ParcelId]) -> ParcelId:

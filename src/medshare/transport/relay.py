@@ -249,7 +249,7 @@ class RelayTransport:
         wait: int = 0,
     ) -> Iterator["Answer"]:
         """Make one request and lend its answer; raise what a refusal is here."""
-        with mapped_errors(relay=str(self._url)):
+        with mapped_errors(relay=f"{self._url.scheme}://{self._authority}"):
             digest = None if body is None else self._digest(body, known)
             request = partial(self._request, target, query, body, digest, wait)
             try:
@@ -338,6 +338,12 @@ class _Known:
             state.tag,
             Stored(chunks, state.sealed, state.receipts, state.wanted, state.manifest),
         )
+
+
+def address_of(url: str) -> str:
+    """Return the one spelling of the address of a relay; raise UsageError when *url* is none."""
+    base = _base(url)
+    return f"{base.scheme}://{base.netloc.decode('ascii')}"
 
 
 def address_of(url: str) -> str:
