@@ -4,9 +4,9 @@ Delivery that nobody can deny: it names each file with its size and the BLAKE3 d
 what was written to disk, as `b3sum` would print it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from medshare import anchor, canonical, signed
 from medshare.anchor import Anchor
@@ -25,6 +25,9 @@ MAX_RECEIPT_SIZE: Final = MAX_MANIFEST_SIZE + 64 * MAX_FILES
 MAX_SEALED_RECEIPT: Final = 16 * 1024 * 1024
 _MAX_ITEMS: Final = 4 * MAX_FILES + 4096
 _WHAT: Final = "the receipt"
+EMERGENCY: Final = "emergency"
+"""The key in `extra` under which an emergency stands."""
+HASH_SIZE: Final = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Receipt:
     files: tuple[ReceivedFile, ...]
     anchor: Anchor | None = None
     """What the recipient's record was when it signed."""
+    emergency: bytes | None = None
+    """The leaf hash of the entry in that record that says that the glass was broken for it."""
 
 
 def encode_receipt(receipt: Receipt, signers: Sequence[Signer]) -> bytes:
@@ -58,7 +63,7 @@ def encode_receipt(receipt: Receipt, signers: Sequence[Signer]) -> bytes:
     body = canonical.encode(
         {
             "critical": {},
-            "extra": anchor.to_extra(receipt.anchor),
+            "extra": {**anchor.to_extra(receipt.anchor), **_emergency_to_extra(receipt)},
             "files": files,
             "parcel": receipt.parcel,
             "received": receipt.received,
@@ -95,11 +100,23 @@ def parse_receipt(data: bytes) -> Receipt:
         received=fields.time("received"),
         files=tuple(_file(item) for item in fields.items("files", maximum=MAX_FILES)),
         anchor=anchor.from_extra(extra, what=_WHAT),
+        emergency=_emergency(extra),
     )
     fields.finish()
     require_identity_set(receipt.recipient_keys, what=_WHAT)
     outer.verify(receipt.recipient_keys, what=_WHAT)
     return receipt
+
+
+def _emergency_to_extra(receipt: Receipt) -> dict[str, canonical.Value]:
+    return {} if receipt.emergency is None else {EMERGENCY: receipt.emergency}
+
+
+def _emergency(extra: Mapping[str, Any]) -> bytes | None:
+    value = extra.get(EMERGENCY)
+    if value is None or (isinstance(value, bytes) and len(value) == HASH_SIZE):
+        return value
+    raise FormatError("what the receipt says of an emergency is malformed")
 
 
 def _file(item: object) -> ReceivedFile:

@@ -164,6 +164,7 @@ def proof(receipt: "Receipt", *, signer: str, place: str) -> Record:
         "recipient_station": receipt.recipient.hex(),
         "signer": signer,
         "received": receipt.received,
+        "emergency": None if receipt.emergency is None else receipt.emergency.hex(),
         "files": [_file(file) for file in receipt.files],
         "place": place,
     }

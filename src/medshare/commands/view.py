@@ -71,6 +71,8 @@ def view(
     glass = reason_of(break_glass, reason)
     suites, mixed = suites_allowed(suite)
     with open_way(way, *_TO_VIEW) as (station, identity, transport):
+        from medshare.sharing.access import BROKEN
+        from medshare.sharing.events import Notice
         from medshare.sharing.viewing import viewing
 
         if file is not None:
@@ -84,6 +86,8 @@ def view(
             suites=suites,
             mixed=mixed,
         ) as found:
+            if found.broken:
+                choose(mode).event(Notice("access.break-glass", BROKEN))
             if file is not None:
                 _show(found, file, mode)
             else:

@@ -243,11 +243,19 @@ def proof(receipt: "Receipt", *, signer: str, sender: str, place: Path, everythi
                 ("sender", sender),
                 ("recipient", f"{signer}, station {receipt.recipient.hex()}"),
                 ("signed with", " and ".join(key.algorithm for key in receipt.recipient_keys)),
+                ("emergency", emergency_line(receipt)),
                 ("file", path(place)),
             ]
         ),
         files_table(receipt.files, everything=everything),
     )
+
+
+def emergency_line(receipt: "Receipt") -> str:
+    """Return that the recipient has broken the glass, or nothing."""
+    if receipt.emergency is None:
+        return ""
+    return f"the recipient broke the glass: entry {receipt.emergency.hex()[:16]} of their record"
 
 
 def proofs(rows: "Sequence[tuple[Receipt, str]]") -> RenderableType:

@@ -12,6 +12,7 @@ from typing import Final
 
 from medshare.audit import entries
 from medshare.audit.entries import Act, Detail
+from medshare.audit.merkle import leaf_hash
 from medshare.authority.held import Credentials, Standing
 from medshare.envelope import Envelope
 from medshare.errors import FormatError
@@ -27,6 +28,8 @@ from medshare.trust.policy import Reader, Require
 
 ACTS: Final = {Permission.VIEW: Act.VIEW, Permission.EXPORT: Act.EXPORT}
 """What the record calls an opening."""
+BROKEN: Final = "the glass was broken: that is in the record, and others will review it"
+"""What is said to whoever broke the glass."""
 
 
 class Access:
@@ -50,7 +53,12 @@ class Access:
         self._reason = reason
         self._counted = counted
         self._clock = clock
-        self._broken: set[Permission] = set()
+        self._broken: dict[Permission, bytes] = {}
+
+    @property
+    def emergency(self) -> bytes | None:
+        """The leaf hash of the entry that says that the glass was broken; None if it was not."""
+        return next(iter(self._broken.values()), None)
 
     def decision(self, act: Permission) -> Decision:
         """Return whether *act* is allowed now, and what each rule says; nothing is recorded."""
@@ -75,8 +83,7 @@ class Access:
         with self._station.record.refusals(recorded_as(act), about, tier=self.envelope.tier):
             decision.require()
         if decision.overridden and act not in self._broken:
-            self._note_emergency(decision)
-            self._broken.add(act)
+            self._broken[act] = self._note_emergency(decision)
 
     def begin(self, act: Permission) -> None:
         """Count one opening for *act*, unless it is counted; raise PolicyError if it may not be."""
@@ -105,7 +112,7 @@ class Access:
             return subject_of(station.id, known.standing(station.id, station.card, now=now))
         return Subject(station.id)
 
-    def _note_emergency(self, decision: Decision) -> None:
+    def _note_emergency(self, decision: Decision) -> bytes:
         envelope, record = self.envelope, self._station.record
         emergency = new_emergency(
             envelope.parcel,
@@ -125,7 +132,7 @@ class Access:
         roles = self._subject(Credentials(self._station), int(self._clock())).roles
         with suppress(FormatError):  # a role that is no label is left out; the act is not
             event = replace(event, role=next(iter(roles), ""))
-        record.log.record(event)
+        return leaf_hash(record.log.record(event).encode())
 
 
 def explained(

@@ -27,7 +27,10 @@ class Delivery:
         station: Station,
         transport: Transport,
         line: Crew,
+        *,
+        emergency: bytes | None = None,
     ) -> None:
+        self._emergency = emergency
         self._in = incoming
         self._identity = identity
         self._station = station
@@ -64,4 +67,5 @@ class Delivery:
             received=int(time.time()),
             files=files,
             anchor=self._station.record.anchor(self._identity.signers),
+            emergency=self._emergency,
         )

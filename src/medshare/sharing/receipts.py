@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from medshare.audit import entries
-from medshare.audit.entries import Act
+from medshare.audit.entries import Act, Detail
 from medshare.chunking import Layout
 from medshare.digest import DIGEST_SIZE, Digest
 from medshare.disk.atomic import read_file, write_file
@@ -145,7 +145,9 @@ def accept_receipt(sealed: bytes, recipient: StationId, sent: Sent, *, station: 
     _require_same_digests(receipt, sent.layout, sent.pieces)
     if not receipt_path(station, receipt.parcel, receipt.recipient).exists():
         about, tier = entries.parcel(receipt.parcel), sent.envelope.tier
-        station.record.note(Act.DELIVER, about, tier=tier, parties=(receipt.recipient,))
+        details = {} if receipt.emergency is None else {Detail.DIGEST: receipt.emergency}
+        parties = (receipt.recipient,)
+        station.record.note(Act.DELIVER, about, tier=tier, parties=parties, details=details)
     keep_receipt(station, receipt, octets)
     return receipt
 

@@ -133,7 +133,7 @@ def receive(
         counted = is_accepted(parcel, station)
         access = Access(opened.envelope, station, reason=options.break_glass, counted=counted)
         access.begin(Permission.EXPORT)
-        if access.broken:
+        if access.emergency is not None:
             on_event(Notice("access.break-glass", BROKEN))
         incoming = accept(opened, identity=identity, station=station, output=output)
         about, tier = entries.parcel(parcel), opened.envelope.tier

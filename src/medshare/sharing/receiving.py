@@ -119,7 +119,14 @@ class Receiving:
         else:
             seal = self._receive_files()
         files = self._received_files()
-        delivery = Delivery(into, self._identity, self._station, self._transport, self._line)
+        delivery = Delivery(
+            into,
+            self._identity,
+            self._station,
+            self._transport,
+            self._line,
+            emergency=self._access.emergency,
+        )
         receipt_file = delivery.run(seal, files)
         self._meter.tell(Finished(into.parcel, "received", len(files), into.layout.total_size))
         return ReceiveResult(

@@ -62,6 +62,11 @@ class Viewing:
         return self._opened.sender
 
     @property
+    def broken(self) -> bool:
+        """Whether the glass was broken to look at it."""
+        return self._access.emergency is not None
+
+    @property
     def note(self) -> str:
         """The note of the sender."""
         return self._opened.manifest.note

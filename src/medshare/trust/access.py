@@ -126,9 +126,15 @@ class Decision:
         return tuple(one.rule for one in self.findings if one.verdict is Verdict.OVERRIDDEN)
 
     @property
+    def decisive(self) -> Finding | None:
+        """The refusal that is named: of the glass where that alone is in the way, or the first."""
+        glass = (one for one in self.refusals if one.rule is Rule.BREAK_GLASS)
+        return next(glass, self.refusals[0] if self.refusals else None)
+
+    @property
     def rule(self) -> Rule | None:
         """The rule that is named when the act is refused."""
-        return self.refusals[0].rule if self.refusals else None
+        return None if self.decisive is None else self.decisive.rule
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -137,12 +143,11 @@ class Decision:
 
     def require(self) -> None:
         """Raise PolicyError, with the rule as its code, unless the act is allowed."""
-        if self.refusals:
-            first = self.refusals[0]
+        if (named := self.decisive) is not None:
             raise PolicyError(
-                f"to {self.act} this parcel is refused: {first.sentence}",
-                hint=first.hint or None,
-                code=f"policy.{first.rule}",
+                f"to {self.act} this parcel is refused: {named.sentence}",
+                hint=named.hint or None,
+                code=f"policy.{named.rule}",
             )
 
 
