@@ -346,12 +346,6 @@ def address_of(url: str) -> str:
     return f"{base.scheme}://{base.netloc.decode('ascii')}"
 
 
-def address_of(url: str) -> str:
-    """Return the one spelling of the address of a relay; raise UsageError when *url* is none."""
-    base = _base(url)
-    return f"{base.scheme}://{base.netloc.decode('ascii')}"
-
-
 def _base(url: str) -> httpx.URL:
     """Return the address of a relay; raise UsageError when it is more, or less, than that."""
     try:
