@@ -171,8 +171,6 @@ def _say_ready(mode: Mode, stations: int, url: str) -> None:
         medshare relay enroll st-mary.card --data /srv/relay    # shows the fingerprint, and asks
         medshare relay enroll st-mary.card --data /srv/relay --yes
         medshare relay enroll dr-wang.card --data /srv/relay --profile person
-        medshare relay enroll gateway.card --data /srv/relay --profile unattended \\
-            --client-cert gateway.pem --from 10.1.0.0/16
         """
     )
 )

@@ -266,8 +266,7 @@ def unlock(station: str, data: Path, mode: Mode) -> None:
     epilog=examples(
         """
         medshare relay profile dr-wang --profile person --factor fido2 --data /srv/relay
-        medshare relay profile gateway --profile unattended --client-cert gateway.pem \\
-            --from 10.1.0.0/16 --data /srv/relay
+        medshare relay profile gateway --profile open --data /srv/relay
         """
     ),
 )
