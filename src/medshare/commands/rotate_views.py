@@ -99,6 +99,7 @@ def incident_record(found: Incident, *, dry_run: bool, relay_told: bool) -> Reco
             {"before": one.before.hex(), "after": one.after.hex()} for one in found.resealed
         ],
         "abandoned": [one.hex() for one in found.abandoned],
+        "manifests": found.manifests,
         "exposed": [
             {
                 "parcel": one.parcel.hex(),
@@ -130,6 +131,7 @@ def incident(found: Incident, *, dry_run: bool, relay_told: bool) -> Group:
         ("new keys", ", ".join(one.label for one in found.rotations.tiers)),
         ("destroyed", ", ".join(destroyed)),
         ("wrapped anew", text.count(found.rotations.rewrapped, "parcel")),
+        ("erased", f"{text.count(found.manifests, 'list')} of files" if found.manifests else ""),
         ("given up", text.count(len(found.abandoned), "send") if found.abandoned else ""),
         *_identity_rows(found, dry_run=dry_run, relay_told=relay_told),
     ]

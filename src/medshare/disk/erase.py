@@ -20,7 +20,7 @@ _FLAGS: Final = os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 
 
 def erase_folder(path: Path) -> None:
-    """Let the folder *path* and all in it be gone; what is gone already is no fault.
+    """Let the folder *path* and all in it, or the file, be gone; gone already is no fault.
 
     Regular files are overwritten first, unless they have another name elsewhere.  No link is
     followed.  Raises StorageError; what is left then goes the next time.

@@ -4,7 +4,8 @@ The steps, each of which a second run completes when it was interrupted:
 
 1. The history notes that the keys are revoked.  From here on nothing new is put under them.
 2. For an identity: a new generation of keys, whose card declares the revocation.
-3. New KEKs for the tiers concerned.  Sends that were under way are given up.
+3. New KEKs for the tiers concerned.  Sends that were under way are given up, and the lists of
+   files of what was sent and received are destroyed: they are sealed under keys that are known.
 4. Content of the vaults that the keys could open is sealed anew under fresh parcel keys, and
    the old ciphertext is destroyed.
 5. The keys of all other parcels at hand are wrapped under the new KEKs; old KEKs are destroyed.
@@ -32,7 +33,13 @@ from medshare.station import Station
 from medshare.station.identity import identity_of
 from medshare.station.key_book import IDENTITY, Entry, Happened, shortened
 from medshare.station.tier_keys import TierKeys, number_of, tier_of
-from medshare.vault.exposure import Exposure, abandon_unfinished, exposures
+from medshare.vault.exposure import (
+    Exposure,
+    abandon_unfinished,
+    destroy_manifests,
+    exposed_manifests,
+    exposures,
+)
 from medshare.vault.reseal import Resealed, finish_interrupted, reseal
 from medshare.vault.store import Vault
 
@@ -69,6 +76,8 @@ class Incident:
     abandoned: tuple[ParcelId, ...]
     exposed: tuple[Exposure, ...]
     failed: tuple[Failed, ...]
+    manifests: int = 0
+    """Lists of files, of what was sent and received, that were destroyed, or would be."""
 
 
 def compromised(
@@ -108,6 +117,7 @@ def _done(
     case.revoke()
     identity = case.renew_identity()
     abandoned = abandon_unfinished(case.station, case.exposed_tiers)
+    manifests = destroy_manifests(case.station, case.exposed_tiers)
     targets = case.new_tier_keys()
     anew = _reseal_all(case, vaults, on_resealed)
     scope = Scope(towards=targets, leaving=[one.folder for one in anew.failed])
@@ -126,6 +136,7 @@ def _done(
         abandoned=tuple(abandoned),
         exposed=tuple(exposed),
         failed=failed,
+        manifests=manifests,
     )
 
 
@@ -288,4 +299,5 @@ def _planned(
         abandoned=(),
         exposed=tuple(exposed),
         failed=rotations.failed,
+        manifests=len(exposed_manifests(case.station, case.exposed_tiers)),
     )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medshare.disk.atomic import read_file, storage_errors
+from medshare.disk.erase import erase_folder
 from medshare.envelope import Envelope
 from medshare.errors import FormatError, MedshareError
 from medshare.ids import ParcelId, StationId, parcel_id_from_text
@@ -18,6 +19,7 @@ from medshare.vault.listing import name_of
 from medshare.vault.store import Vault
 
 _POINTERS = "pending-*"
+_MANIFEST = "manifest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +95,33 @@ def abandon_unfinished(station: Station, tiers: Collection[str] | None) -> list[
                 pointer.unlink(missing_ok=True)
             abandoned.append(parcel)
     return abandoned
+
+
+def exposed_manifests(station: Station, tiers: Collection[str] | None) -> list[Path]:
+    """Return the lists of files, sealed under keys that are known, in outbox and inbox.
+
+    They are those of parcels in *tiers*, in any tier for None, and of those whose envelope
+    cannot be read.  No vault is meant: there, content and list are sealed anew.
+    """
+    found = []
+    for box in (station.home / "outbox", station.home / "inbox"):
+        for path in sorted(box.glob(f"*/{_MANIFEST}")):
+            try:
+                exposed = tiers is None or read_envelope(path.parent).tier in tiers
+            except MedshareError:
+                exposed = True
+            if exposed:
+                found.append(path)
+    return found
+
+
+def destroy_manifests(station: Station, tiers: Collection[str] | None) -> int:
+    """Destroy what `exposed_manifests` finds; return how many there were.
+
+    Nothing at this station needs them any more: a send that was under way is given up, and
+    what is still being received asks the far side for the list again.
+    """
+    found = exposed_manifests(station, tiers)
+    for path in found:
+        erase_folder(path)
+    return len(found)
