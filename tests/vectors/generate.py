@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests import scenarios_gm, scenarios_p256
+from tests import scenarios_administration, scenarios_gm, scenarios_p256
 from tests.builder import KEYS, kem_label, secret
 from tests.scenarios import BASES, honest, senders
 from tests.scenarios_content import CONTENT
@@ -86,7 +86,9 @@ def main() -> None:
     text = json.dumps({name: station(name) for name in GENERATIONS}, indent=2)
     STATIONS.write_text(text + "\n")
     PATHS.write_text(json.dumps(listed(), indent=2) + "\n")
-    size = sum(file.stat().st_size for file in FOLDER.iterdir())
+    if not prefix:
+        scenarios_administration.write()
+    size = sum(file.stat().st_size for file in FOLDER.iterdir() if file.is_file())
     sys.stdout.write(f"{len(made)} vectors, {size} octets\n")
 
 

@@ -1,4 +1,4 @@
-"""Who administers a relay, and how many of them it takes (format §15.1).
+"""Who administers a relay, and how many of them it takes (format §16.1).
 
 The first charter is made by whoever has the machine of the relay; each later one follows from
 a proposal that was carried under the one before, so the whole line can be checked.

@@ -1,4 +1,4 @@
-"""What administrators of a relay can decide: the actions, and what each takes (format §15.2).
+"""What administrators of a relay can decide: the actions, and what each takes (format §16.2).
 
 An order is an action with its arguments.  Each action has exactly the arguments of its row in
 `_TAKES`; one too many or too few is refused.

@@ -1,4 +1,4 @@
-"""Proposals of administrators, and their votes: signed objects (format §15.3 and §15.4).
+"""Proposals of administrators, and their votes: signed objects (format §16.3 and §16.4).
 
 Both carry the card of whoever signed, so that an auditor can check them years later with
 nothing but the record.  Both name the relay, and a vote names the proposal by its digest: what
