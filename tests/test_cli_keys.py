@@ -159,6 +159,24 @@ def custody(tmp_path: Path, template: Path) -> Custody:
     return Custody(tmp_path / "custody")
 
 
+def test_backups_are_remembered(custody: Custody) -> None:
+    """After a rotation the backup from before is named as stale, until it is said to be gone."""
+    custody.us.json("rotate-key", "--tier", "routine")
+    custody.back_up()
+    record = custody.us.json("keys", "backups")
+    (made,) = record["backups"]
+    assert set(record) - {"event"} <= documented("key_backups")
+    assert (made["note"], made["stale"], made["lacks"]) == ("2 of anna, ben, chen", [], [])
+    rotated = custody.us.json("rotate-key", "--tier", "routine")
+    assert rotated["stale_backups"] == [made["backup"]]
+    done = custody.us.run("keys", "backups")
+    assert "still holds" in done.stdout
+    assert "routine/0" in done.stdout
+    gone = custody.us.json("keys", "backups", "--destroyed", made["backup"][:6])
+    assert gone["backups"] == []
+    assert custody.us.run("keys", "backups", "--destroyed", "77").exit_code == 2
+
+
 def test_a_station_is_lost_and_brought_back(custody: Custody, tmp_path: Path) -> None:
     """Two of three custodians bring it back, with another passphrase and the same fingerprint."""
     before = Station.open(custody.us.home)

@@ -202,6 +202,22 @@ def rotations(machine: Machine) -> Findings:
         yield Finding("rotations", Level.GOOD, "no key is due")
 
 
+def backups(machine: Machine) -> Findings:
+    """Look for backups that hold keys which should be gone."""
+    from medshare.station.backups import stale_backups
+    from medshare.station.key_book import KeyBook
+
+    if machine.station is None:
+        return
+    for one in stale_backups(KeyBook(machine.station.home)):
+        yield Finding(
+            "backups",
+            Level.WARN,
+            f"backup {one.id} still holds keys that should be gone: {', '.join(one.stale[:5])}",
+            f"destroy it, then: medshare keys backups --destroyed {one.id[:8]}",
+        )
+
+
 def clock(machine: Machine) -> Findings:
     """See that the clock shows a time after everything that has happened."""
     latest = _RELEASED
@@ -332,6 +348,7 @@ CHECKS: Final[tuple[Callable[[Machine], Findings], ...]] = (
     keystore,
     policy,
     rotations,
+    backups,
     clock,
     swap,
     core_dumps,

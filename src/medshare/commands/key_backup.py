@@ -68,10 +68,14 @@ def backup(
     """Seal all keys of this station to several custodians, some of whom can open it together.
 
     One custodian alone opens nothing, nor does whoever finds the file. Make a new backup
-    after each rotation. Keys in a token cannot leave it: docs/hsm.md says what to do.
+    after each rotation, and destroy the old one: it still holds the keys of then, as
+    `medshare keys backups` says. Keys in a token cannot leave it: docs/hsm.md says what to do.
     """
     from medshare.commands import key_views
     from medshare.disk.atomic import write_file
+    from medshare.keys.backup import parse_backup
+    from medshare.station.backups import note_backup
+    from medshare.station.key_book import KeyBook
 
     settings, station = open_station()
     cards = [_custodian(station, name) for name in custodians]
@@ -79,6 +83,13 @@ def backup(
         raise UsageError(f"{output} exists; it is not overwritten")
     needed = len(cards) // 2 + 1 if threshold is None else threshold
     data = _sealed(station, settings, cards, needed, file=passphrase_file)
+    who = ", ".join(one.name for one in cards)
+    note_backup(
+        KeyBook(station.home),
+        parse_backup(data).id,
+        now=int(time.time()),
+        note=f"{needed} of {who}",
+    )
     write_file(output, data, what="the backup")
     with choose(mode) as out:
         out.result(

@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from medshare.commands.key_backup import adopt, backup, release, restore
+from medshare.commands.key_copies import backups
 from medshare.commands.opening import open_station
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
@@ -17,7 +18,8 @@ from medshare.commands.unlock import passphrase_option, unlock_keystore
         """
         medshare keys list
         medshare keys check                       # each of them is used once
-        medshare keys backup --to anna.card --to ben.card --to chen.card --output keys.backup
+        medshare keys backup --to anna --to ben --to chen --output keys.backup
+        medshare keys backups                     # which should be destroyed by now
         """
     )
 )
@@ -27,6 +29,7 @@ def keys() -> None:
 
 keys.add_command(adopt)
 keys.add_command(backup)
+keys.add_command(backups)
 keys.add_command(release)
 keys.add_command(restore)
 

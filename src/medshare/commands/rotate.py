@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from medshare.keys.base import KeyStore
     from medshare.sharing.at_hand import Failed
     from medshare.station import Station
+    from medshare.station.backups import KnownBackup
 
 _PAUSE: Final = 1.0
 
@@ -213,9 +214,10 @@ class Task:
                 dry_run=self.dry_run,
                 on_progress=steps(out),
             )
+        stale = self._stale()
         out.result(
-            rotate_views.tiers_record(rotations, dry_run=self.dry_run),
-            lambda: rotate_views.tiers(rotations, dry_run=self.dry_run),
+            rotate_views.tiers_record(rotations, stale, dry_run=self.dry_run),
+            lambda: rotate_views.tiers(rotations, stale, dry_run=self.dry_run),
         )
         return rotations.failed
 
@@ -238,6 +240,13 @@ class Task:
             lambda: station_views.rotated(rotation, dry_run=self.dry_run),
         )
         return rotation.failed
+
+    def _stale(self) -> "Sequence[KnownBackup]":
+        """Return the backups that hold keys which should be gone."""
+        from medshare.station.backups import stale_backups
+        from medshare.station.key_book import KeyBook
+
+        return stale_backups(KeyBook(self.station.home))
 
     def _require_none(self, failed: "Sequence[Failed]") -> None:
         if failed:
@@ -265,9 +274,10 @@ class Task:
                 on_resealed=amounts(out),
             )
         told = incident.identity is not None and not self.dry_run and self._tell_relay()
+        stale = self._stale()
         out.result(
-            rotate_views.incident_record(incident, dry_run=self.dry_run, relay_told=told),
-            lambda: rotate_views.incident(incident, dry_run=self.dry_run, relay_told=told),
+            rotate_views.incident_record(incident, stale, dry_run=self.dry_run, relay_told=told),
+            lambda: rotate_views.incident(incident, stale, dry_run=self.dry_run, relay_told=told),
         )
         if incident.failed:
             raise IntegrityError(

@@ -8,9 +8,11 @@ from rich.table import Table
 from rich.text import Text
 
 from medshare.commands import text
+from medshare.commands.key_copies_view import warning
 from medshare.commands.views import BAD, GOOD, OPEN, facts, headline, path
 from medshare.sharing.at_hand import Failed
 from medshare.sharing.rotate_tiers import TierRotation, TierRotations
+from medshare.station.backups import KnownBackup
 from medshare.vault.compromise import Incident
 from medshare.vault.exposure import Exposure
 
@@ -18,7 +20,9 @@ Record = dict[str, Any]
 _SHOWN: Final = 20
 
 
-def tiers_record(rotations: TierRotations, *, dry_run: bool) -> Record:
+def tiers_record(
+    rotations: TierRotations, stale: Sequence[KnownBackup] = (), *, dry_run: bool
+) -> Record:
     """Return the record of a rotation of tier keys."""
     return {
         "event": "tiers_rotated",
@@ -36,6 +40,7 @@ def tiers_record(rotations: TierRotations, *, dry_run: bool) -> Record:
         "rewrapped": rotations.rewrapped,
         "unchanged": rotations.unchanged,
         "failed": _failed_record(rotations.failed),
+        "stale_backups": [one.id for one in stale],
     }
 
 
@@ -46,7 +51,7 @@ def _failed_record(failed: Iterable[Failed]) -> list[Record]:
     ]
 
 
-def tiers(rotations: TierRotations, *, dry_run: bool) -> Group:
+def tiers(rotations: TierRotations, stale: Sequence[KnownBackup] = (), *, dry_run: bool) -> Group:
     """Return what a rotation of tier keys did, or would do."""
     names = ", ".join(one.label for one in rotations.tiers)
     line = (
@@ -61,6 +66,7 @@ def tiers(rotations: TierRotations, *, dry_run: bool) -> Group:
         ("wrapped anew", text.count(rotations.rewrapped, "parcel")),
         ("as they were", text.count(rotations.unchanged, "parcel")),
         ("failed", text.count(len(rotations.failed), "parcel") if rotations.failed else ""),
+        *warning(stale),
     ]
     return Group(line, facts(rows), *failures(rotations.failed))
 
@@ -80,7 +86,9 @@ def failures(failed: Sequence[Failed]) -> list[RenderableType]:
     return lines
 
 
-def incident_record(found: Incident, *, dry_run: bool, relay_told: bool) -> Record:
+def incident_record(
+    found: Incident, stale: Sequence[KnownBackup] = (), *, dry_run: bool, relay_told: bool
+) -> Record:
     """Return the record of a compromised key."""
     return {
         "event": "compromised",
@@ -111,10 +119,13 @@ def incident_record(found: Incident, *, dry_run: bool, relay_told: bool) -> Reco
             for one in found.exposed
         ],
         "failed": _failed_record(found.failed),
+        "stale_backups": [one.id for one in stale],
     }
 
 
-def incident(found: Incident, *, dry_run: bool, relay_told: bool) -> Group:
+def incident(
+    found: Incident, stale: Sequence[KnownBackup] = (), *, dry_run: bool, relay_told: bool
+) -> Group:
     """Return what was done about a compromised key, and what it laid open."""
     key = text.visible(found.key)
     if dry_run:
@@ -133,6 +144,7 @@ def incident(found: Incident, *, dry_run: bool, relay_told: bool) -> Group:
         ("wrapped anew", text.count(found.rotations.rewrapped, "parcel")),
         ("erased", f"{text.count(found.manifests, 'list')} of files" if found.manifests else ""),
         ("given up", text.count(len(found.abandoned), "send") if found.abandoned else ""),
+        *warning(stale),
         *_identity_rows(found, dry_run=dry_run, relay_told=relay_told),
     ]
     return Group(line, facts(rows), *failures(found.failed), *_exposed(found.exposed))

@@ -52,6 +52,10 @@ class Happened(StrEnum):
     """All keys that are revoked together have been noted."""
     INCIDENT_DONE = "incident-done"
     """Nothing here opens with the revoked keys any more."""
+    BACKED_UP = "backed-up"
+    """All keys that there are were sealed to custodians; the key is the name of the backup."""
+    BACKUP_GONE = "backup-gone"
+    """Somebody said that the backup is destroyed."""
 
 
 @dataclass(frozen=True, slots=True)
