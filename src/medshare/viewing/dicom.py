@@ -5,8 +5,11 @@ and is bounded all the same.  These pictures are for finding one's way, not for 
 are eight bits deep, and no display was calibrated for them.
 """
 
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from io import BytesIO
 from typing import TYPE_CHECKING, Final
 
@@ -70,7 +73,18 @@ def _dicom_errors() -> Iterator[None]:
 def _dataset(data: bytes) -> "FileDataset":
     from pydicom import dcmread
 
+    _silence()
     return dcmread(BytesIO(data))
+
+
+@cache
+def _silence() -> None:
+    """Let pydicom say nothing on its own: its warnings repeat values, such as names."""
+    from pydicom import config
+
+    config.settings.reading_validation_mode = config.IGNORE
+    logging.getLogger("pydicom").setLevel(logging.CRITICAL + 1)
+    warnings.filterwarnings("ignore", module=r"pydicom(\.|$)")
 
 
 def summary(data: bytes) -> tuple[tuple[str, str], ...]:

@@ -1,0 +1,385 @@
+"""viewing: what files are, pictures of them, and a page that lets nobody else look."""
+
+import http.client
+import io
+import json
+import socket
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medshare.errors import FormatError, LimitError, PolicyError
+from medshare.viewing import dicom
+from medshare.viewing.contents import MAX_TEXT, cbor_text, picture, shown
+from medshare.viewing.kinds import Kind, kind_of, media_type
+from medshare.viewing.png import encode_png
+from medshare.viewing.server import Page, served
+
+PNG = encode_png(np.zeros((2, 3), np.uint8))
+
+
+def slices(frames: int = 1, *, rows: int = 8, columns: int = 6, **changes: Any) -> bytes:
+    """A small DICOM file of grey pictures, in each of which one pixel is bright."""
+    from pydicom.dataset import FileDataset, FileMetaDataset
+    from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+
+    meta = FileMetaDataset()
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID = UID("1.2.840.10008.5.1.4.1.1.7")
+    meta.MediaStorageSOPInstanceUID = generate_uid()
+    dataset = FileDataset("", {}, file_meta=meta, preamble=b"\x00" * 128)
+    dataset.PatientName, dataset.Modality = "Test^Patient", "CT"
+    dataset.Rows, dataset.Columns, dataset.NumberOfFrames = rows, columns, frames
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 16, 15
+    dataset.PixelRepresentation = 0
+    pixels = np.zeros((frames, rows, columns), np.uint16)
+    for number in range(frames):
+        pixels[number, number % rows, 0] = 4000
+    dataset.PixelData = pixels.tobytes()
+    for name, value in changes.items():
+        setattr(dataset, name, value)
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    return out.getvalue()
+
+
+def pixels_of(png: bytes) -> Any:
+    """The pixels of a grey PNG, read without our own writer."""
+    at, parts = 8, b""
+    width, height = struct.unpack(">II", png[16:24])
+    while at < len(png):
+        (size,) = struct.unpack(">I", png[at : at + 4])
+        name, data = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        assert struct.unpack(">I", png[at + 8 + size : at + 12 + size])[0] == zlib.crc32(
+            name + data
+        )
+        parts += data if name == b"IDAT" else b""
+        at += 12 + size
+    lines = np.frombuffer(zlib.decompress(parts), np.uint8).reshape(height, width + 1)
+    assert not lines[:, 0].any()
+    return lines[:, 1:]
+
+
+# --- kinds ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [
+        (PNG, Kind.IMAGE),
+        (b"\xff\xd8\xff\xe0 rest", Kind.IMAGE),
+        (b"RIFF0000WEBPVP8 ", Kind.IMAGE),
+        (b"RIFX0000WEBPVP8 \x00", Kind.OTHER),
+        (b"%PDF-1.7", Kind.PDF),
+        (b"\x00" * 128 + b"DICM", Kind.DICOM),
+        (b"\xd9\xd9\xf7\xa0", Kind.CBOR),
+        ("Befund: unauffällig\n".encode(), Kind.TEXT),
+        (b"<html><script>alert(1)</script>", Kind.TEXT),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' onload='x()'/>", Kind.TEXT),
+        (b"\x00\x01\x02", Kind.OTHER),
+        (b"\x1b[2J", Kind.OTHER),
+        (b"", Kind.TEXT),
+        (("ä" * (1 << 16)).encode(), Kind.TEXT),
+        (b"a" * (1 << 16) + b"\xff", Kind.TEXT),
+    ],
+)
+def test_files_are_known_by_their_content(data: bytes, kind: Kind) -> None:
+    """By what they begin with; what a browser would run is a text."""
+    assert kind_of(data) is kind
+
+
+@given(st.binary(max_size=300))
+def test_nothing_that_a_browser_would_run_is_called_so(data: bytes) -> None:
+    """Whatever the octets, the type is of a closed list, without HTML, SVG and scripts."""
+    assert media_type(data).partition("/")[2] in {
+        "png", "jpeg", "gif", "webp", "pdf", "dicom", "cbor", "plain", "octet-stream",
+    }  # fmt: skip
+
+
+@given(st.binary(max_size=300))
+def test_showing_anything_ends_well(data: bytes) -> None:
+    """Whatever a file holds, what is shown is bounded, and nothing but our errors is raised."""
+    for head in (b"", b"\x00" * 128 + b"DICM", b"\xd9\xd9\xf7"):
+        found = shown(head + data)
+        assert len(found.text) <= MAX_TEXT
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    """A text beyond the bound shows its beginning."""
+    found = shown(b"a" * (MAX_TEXT + 1))
+    assert (len(found.text), found.problem) == (MAX_TEXT, "only its beginning")
+
+
+def test_cbor_is_shown_bounded() -> None:
+    """Maps, lists, octets and texts are listed; depth and length are bounded."""
+    import cbor2
+
+    text = cbor_text(cbor2.dumps({"a": [1, b"\xff" * 40], "b": {"c": None}}))
+    assert "a: 2 items" in text
+    assert "ffff" in text
+    assert "…" in text
+    deep: Any = 1
+    for _ in range(40):
+        deep = [deep]
+    assert "…" in cbor_text(cbor2.dumps(deep))
+    assert cbor_text(b"\xd9\xd9\xf7\xff") == "(damaged)"
+
+
+# --- DICOM -------------------------------------------------------------------------------
+
+
+def test_a_header_is_summed_up() -> None:
+    """Patient, modality and size are there; so is how it is encoded."""
+    found = shown(slices(3))
+    rows = dict(found.rows)
+    assert (found.kind, found.pictures) == (Kind.DICOM, 3)
+    assert (rows["PatientName"], rows["Modality"], rows["Rows"]) == ("Test^Patient", "CT", "8")
+    assert rows["TransferSyntax"] == "Explicit VR Little Endian"
+
+
+@pytest.mark.parametrize("frame", [0, 2])
+def test_a_frame_becomes_a_picture(frame: int) -> None:
+    """The bright pixel of each frame is where it was, and the others are dark."""
+    made, media = picture(slices(3), frame)
+    assert media == "image/png"
+    pixels = pixels_of(made)
+    assert pixels.shape == (8, 6)
+    assert (int(pixels[frame, 0]), int(pixels.sum())) == (255, 255)
+
+
+def test_inverted_and_windowed_pictures_are_shown_as_they_are_meant() -> None:
+    """MONOCHROME1 is white where it is zero; a window clips what lies outside of it."""
+    inverted = pixels_of(dicom.frame(slices(PhotometricInterpretation="MONOCHROME1"), 0))
+    assert (int(inverted[0, 0]), int(inverted[5, 5])) == (0, 255)
+    windowed = slices(WindowCenter="2000", WindowWidth="4000")
+    assert int(pixels_of(dicom.frame(windowed, 0))[0, 0]) == 255
+
+
+def test_a_flat_picture_is_shown() -> None:
+    """A picture of one grey alone divides by nothing."""
+    flat = slices(PixelData=np.full((8, 6), 7, np.uint16).tobytes())
+    assert pixels_of(dicom.frame(flat, 0)).shape == (8, 6)
+
+
+def test_pictures_that_are_none_are_refused() -> None:
+    """A frame that is not there, pixels that are missing, and sizes beyond the bound."""
+    with pytest.raises(FormatError):
+        dicom.frame(slices(2), 2)
+    with pytest.raises(FormatError):
+        dicom.frame(slices(PixelData=b"\x00" * 10), 0)
+    with pytest.raises(LimitError):
+        dicom.frame(slices(Rows=60000, Columns=60000), 0)
+    with pytest.raises(FormatError):
+        dicom.summary(b"\x00" * 128 + b"DICM" + b"\xff" * 40)
+
+
+def test_pydicom_keeps_to_itself_what_it_thinks_of_a_file(
+    capfd: pytest.CaptureFixture[str], recwarn: pytest.WarningsRecorder
+) -> None:
+    """Values that are malformed may be names of patients: no warning repeats them."""
+    odd = slices().replace(b"Test^Patient", b"Te=t=P=tient")
+    dicom.summary(odd)
+    dicom.frame(odd, 0)
+    assert not recwarn.list
+    assert capfd.readouterr() == ("", "")
+
+
+def test_colours_are_kept() -> None:
+    """A picture of three samples a pixel is a coloured PNG."""
+    red = np.zeros((4, 4, 3), np.uint8)
+    red[..., 0] = 200
+    data = slices(
+        rows=4,
+        columns=4,
+        SamplesPerPixel=3,
+        PhotometricInterpretation="RGB",
+        PlanarConfiguration=0,
+        BitsAllocated=8,
+        BitsStored=8,
+        HighBit=7,
+        PixelData=red.tobytes(),
+    )
+    made = dicom.frame(data, 0)
+    assert made[25] == 2
+    assert made == encode_png(red)
+
+
+# --- the page ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file."""
+
+    path: str
+    size: int
+
+
+class Files:
+    """Three files in memory, and one that may not be looked at any more."""
+
+    def __init__(self) -> None:
+        self.contents = [b"finding", slices(2), b"%PDF-1.4 x", b""]
+        names = ("report.txt", "ct.dcm", "letter.pdf", "ended")
+        self.files = tuple(Entry(one, 1) for one in names)
+
+    def read(self, number: int) -> bytes:
+        """The content, or the refusal."""
+        if number == 3:
+            raise PolicyError("the grant of the sender has ended", code="policy.expired")
+        return self.contents[number]
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    """A page on the loopback."""
+    with served(Files(), title="from <b>alice</b>") as page:
+        yield page
+
+
+def ask(page: Page, path: str, method: str = "GET", /, **fields: str | None) -> Any:
+    """Ask the page; fields that are None are not sent."""
+    host, _, port = page.authority.partition(":")
+    line = http.client.HTTPConnection(host, int(port), timeout=20)
+    given = {"Authorization": f"Bearer {page.token}", "Host": page.authority} | {
+        name.replace("_", "-"): value for name, value in fields.items()
+    }
+    line.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+    for name, value in given.items():
+        if value is not None:
+            line.putheader(name, value)
+    line.endheaders()
+    answer = line.getresponse()
+    body = answer.read()
+    line.close()
+    return answer, body
+
+
+def test_the_page_shows_what_there_is(page: Page) -> None:
+    """Names, a text, a header with pictures, and a document."""
+    assert page.url == f"http://{page.authority}/#{page.token}"
+    listed = json.loads(ask(page, "/files")[1])
+    assert [one["path"] for one in listed["files"]][:2] == ["report.txt", "ct.dcm"]
+    assert json.loads(ask(page, "/file/0")[1])["text"] == "finding"
+    assert json.loads(ask(page, "/file/1")[1])["pictures"] == 2
+    answer, body = ask(page, "/file/1/picture/1")
+    assert answer.headers["Content-Type"] == "image/png"
+    assert pixels_of(body).shape == (8, 6)
+    answer, body = ask(page, "/file/2/content")
+    assert (answer.headers["Content-Type"], body) == ("application/pdf", b"%PDF-1.4 x")
+
+
+def test_the_page_itself_knows_nothing(page: Page) -> None:
+    """Page, script and style are the same for everybody, and hold nothing of the parcel."""
+    for path in ("/", "/page.js", "/page.css"):
+        answer, body = ask(page, path, Authorization=None)
+        assert answer.status == 200
+        for secret in (page.token.encode(), b"alice", b"report.txt"):
+            assert secret not in body
+    assert b"innerHTML" not in ask(page, "/page.js")[1]
+    assert b"localStorage" not in ask(page, "/page.js")[1]
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [
+        ({"Authorization": None}, 403),
+        ({"Authorization": "Bearer x"}, 403),
+        ({"Authorization": "Basic Og=="}, 403),
+        ({"Sec_Fetch_Site": "cross-site"}, 403),
+        ({"Sec_Fetch_Site": "same-site"}, 403),
+        ({"Host": "evil.example"}, 421),
+        ({"Host": "localhost"}, 421),
+        ({"Host": None}, 421),
+    ],
+)
+@pytest.mark.parametrize("path", ["/files", "/file/0", "/file/1/picture/0", "/file/2/content"])
+def test_nobody_else_looks(
+    page: Page, path: str, fields: dict[str, str | None], status: int
+) -> None:
+    """Without the token, from another site or under another name: nothing is said."""
+    answer, body = ask(page, path, **fields)
+    assert (answer.status, body) == (status, b"")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/file/9",
+        "/file/-1",
+        "/file/0/content",
+        "/file/0/../1",
+        "/files?x",
+        "/x" * 60,
+        "/file/",
+    ],
+)
+def test_what_is_not_there_is_not_there(page: Page, path: str) -> None:
+    """Unknown and malformed addresses are refused; the raw octets of a file cannot be had."""
+    answer, body = ask(page, path)
+    assert answer.status in {404, 421}
+    assert body == b""
+
+
+def test_other_methods_are_refused(page: Page) -> None:
+    """Nothing can be changed here, and so there is nothing but GET."""
+    for method in ("POST", "PUT", "DELETE", "OPTIONS", "HEAD"):
+        answer, _ = ask(page, "/files", method)
+        assert answer.status == 501
+
+
+def test_a_look_that_has_ended_is_said(page: Page) -> None:
+    """A file that may not be looked at any more is refused with the sentence and the code."""
+    answer, body = ask(page, "/file/3")
+    assert answer.status == 409
+    assert json.loads(body)["code"] == "policy.expired"
+
+
+def test_nothing_may_be_stored_or_loaded_from_elsewhere(page: Page) -> None:
+    """Every answer forbids caches, other origins and foreign scripts."""
+    for path in ("/", "/files", "/file/1/picture/0", "/nowhere"):
+        headers = ask(page, path)[0].headers
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "Access-Control-Allow-Origin" not in headers
+        assert "unsafe" not in headers["Content-Security-Policy"]
+
+
+def test_the_page_listens_on_the_loopback_and_ends(capfd: pytest.CaptureFixture[str]) -> None:
+    """It is bound to 127.0.0.1, prints nothing, and after the block nobody answers."""
+    with served(Files(), title="x") as page:
+        host, _, port = page.authority.partition(":")
+        assert host == "127.0.0.1"
+        ask(page, "/files", Authorization=None)
+        with socket.create_connection((host, int(port)), timeout=5) as line:
+            line.sendall(b"\x00\xff garbage\r\n\r\n")
+            line.recv(1000)
+    with pytest.raises(OSError, match=r"refused|reset"):
+        socket.create_connection((host, int(port)), timeout=1)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_tokens_are_new_each_time() -> None:
+    """Two pages share neither token nor port."""
+    with served(Files(), title="x") as one, served(Files(), title="x") as two:
+        assert one.token != two.token
+        assert ask(two, "/files", Authorization=f"Bearer {one.token}")[0].status == 403
+
+
+def test_the_assets_are_part_of_the_package() -> None:
+    """Page, script and style lie beside the module, and the script sets text alone."""
+    folder = Path(dicom.__file__).parent
+    for name in ("page.html", "page.js", "page.css"):
+        assert (folder / name).is_file()
+    assert "eval(" not in (folder / "page.js").read_text()
