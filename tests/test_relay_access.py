@@ -11,6 +11,7 @@ from medshare.ids import ParcelId, StationId
 from medshare.wire import bodies, problems, routes
 from medshare.wire.bodies import decode_state, inbox_query, state_query
 from medshare.wire.routes import Route, Target
+from medshare.withdrawal import Withdrawal, encode_withdrawal
 from tests.builder import Identity, Parcel, make_identity, make_parcel
 from tests.relay_case import NOW, Case, Request, open_case, signed
 from tests.suites.transport_suite import ALICE, BOB, CAROL, UNKNOWN, study
@@ -26,6 +27,17 @@ sends = {
     routes.PUT_SEAL: PARCEL.seal,
     routes.PUT_RECEIPT: RECEIPT,
     routes.WANT: bodies.encode_indexes((0,)),
+    routes.PUT_WITHDRAWAL: encode_withdrawal(
+        Withdrawal(
+            PARCEL.id,
+            PARCEL.facts.digest,
+            ALICE.station,
+            PARCEL.facts.sender_keys,
+            BOB.station,
+            NOW,
+        ),
+        ALICE.signers,
+    ),
 }
 
 
@@ -80,6 +92,8 @@ ROLES = {
     routes.GET_RECEIPT: (200, 200, 404),
     routes.WANT: (200, 200, 404),
     routes.REMOVE: (204, 403, 404),
+    routes.PUT_WITHDRAWAL: (204, 403, 404),
+    routes.GET_WITHDRAWAL: (404, 404, 404),  # there is none yet
 }
 
 
