@@ -12,6 +12,7 @@ from blake3 import blake3
 
 from medshare import httpsig
 from medshare.envelope import ChunkVerifier, check_sealed_manifest, parse_envelope
+from medshare.relay.access import AccessRules
 from medshare.relay.admission import Names
 from medshare.relay.app import RelayApp
 from medshare.relay.service import Service, opened
@@ -98,6 +99,7 @@ def signed(
     nonce: bytes | None = None,
     signer: Signer | None = None,
     key_id: str | None = None,
+    session: str = "",
 ) -> Request:
     """Return a request that *identity* has signed."""
     if isinstance(target, Target):
@@ -106,7 +108,9 @@ def signed(
         method, path = target
     announced = None if body is None else httpsig.Body(blake3(body).digest(), len(body))
     fields = httpsig.sign_request(
-        httpsig.Request(method, host, path, f"?{query}" if query else "", announced),
+        httpsig.Request(
+            method, host, path, f"?{query}" if query else "", announced, session=session
+        ),
         key_id=key_id or identity.station.hex(),
         nonce=httpsig.encode_nonce(nonce or next(_nonces).to_bytes(httpsig.NONCE_BYTES)),
         created=created,
@@ -146,13 +150,16 @@ class Case:
     data: Path
     limits: Limits = field(default_factory=Limits)
     now: int = NOW
+    rules: AccessRules | None = None
+    client: tuple[str, int] = ("203.0.113.9", 4711)
     service: Service = field(init=False)
     app: Callable[..., Any] = field(init=False)
 
     @contextmanager
     def open(self) -> Iterator["Case"]:
         """Open the relay until the block ends."""
-        with opened(self.data, self.limits, clock=lambda: self.now) as self.service:
+        clock, rules = lambda: self.now, self.rules
+        with opened(self.data, self.limits, rules=rules, clock=clock) as self.service:
             self.app = RelayApp(self.service, Names((HOST,), ()))
             yield self
 
@@ -168,6 +175,7 @@ class Case:
             "method": request.method,
             "scheme": scheme,
             "server": ("203.0.113.7", port),
+            "client": self.client,
             "raw_path": request.path.encode("latin-1"),
             "query_string": request.query.encode("latin-1"),
             "headers": list(request.headers),
