@@ -30,6 +30,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from medshare.errors import AccessDeniedError, FormatError, UsageError
 from medshare.httpsig import LABEL, SECOND, byte_sequence, parse_byte_sequence, signature_base
+from medshare.trust.foreign import x509_errors
 
 TAG: Final = "medshare/1 certificate"
 MAX_CERTIFICATE: Final = 16 * 1024
@@ -86,19 +87,20 @@ def parse_certificate(data: bytes) -> Certificate:
     """
     if len(data) > MAX_CERTIFICATE:
         raise UsageError(f"the client certificate is larger than {MAX_CERTIFICATE} bytes")
+    pem = data.lstrip().startswith(b"-----BEGIN")
     try:
-        pem = data.lstrip().startswith(b"-----BEGIN")
-        found = (x509.load_pem_x509_certificate if pem else x509.load_der_x509_certificate)(data)
-        key = found.public_key()
-        _require_for_clients(found)
-    except (ValueError, TypeError) as error:
+        with x509_errors("a certificate"):
+            load = x509.load_pem_x509_certificate if pem else x509.load_der_x509_certificate
+            found = load(data)
+            _require_for_clients(found)
+            return Certificate(
+                der=found.public_bytes(Encoding.DER),
+                key=_checked(found.public_key()),
+                begins=int(found.not_valid_before_utc.timestamp()),
+                ends=int(found.not_valid_after_utc.timestamp()),
+            )
+    except FormatError as error:
         raise UsageError("this is not a certificate, or not one that can be read") from error
-    return Certificate(
-        der=found.public_bytes(Encoding.DER),
-        key=_checked(key),
-        begins=int(found.not_valid_before_utc.timestamp()),
-        ends=int(found.not_valid_after_utc.timestamp()),
-    )
 
 
 def _require_for_clients(certificate: x509.Certificate) -> None:
