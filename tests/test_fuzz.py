@@ -1,6 +1,7 @@
 """The fuzzer: a little of it each time, and the proof that it finds what is broken."""
 
 import random
+import re
 
 import pytest
 
@@ -8,10 +9,39 @@ from medshare.errors import FormatError, UsageError
 from tests.attacks.fuzz import Target, fuzz, judge
 from tests.attacks.fuzz_targets import all_targets
 from tests.attacks.mutate import mutated, odd_cbor
+from tests.conftest import ROOT
 
 TARGETS = {target.name: target for target in all_targets()}
 FEW = 200
 SEEDS = (b'{"a": 1}', b"\xa1\x61a\x01")
+
+
+DECODER = re.compile(r"^def ((?:parse|decode)_\w+)\(", re.MULTILINE)
+THROUGH = {
+    "parse_access": "policy",
+    "parse_byte_sequence": "signature fields",
+    "parse_head": "codec 2",
+    "parse_note": "checkpoint",
+    "parse_order": "proposal signed anew",
+    "parse_policy": "policy",
+    "parse_revocation": "card signed anew",
+    "parse_runs": "codec 2",
+    "parse_span": "policy",
+    "parse_trailer": "chunk",
+}
+"""Decoders of parts of something, and the target that reaches them."""
+
+
+def test_every_decoder_is_a_target() -> None:
+    """Whatever is named parse or decode is fed with damage, by itself or as a part."""
+    source = "".join(file.read_text("utf-8") for file in (ROOT / "tests/attacks").glob("fuzz_*.py"))
+    decoders = {
+        name
+        for file in (ROOT / "src").rglob("*.py")
+        for name in DECODER.findall(file.read_text("utf-8"))
+    }
+    assert {name for name in decoders if not re.search(rf"\b{name}\b", source)} == set(THROUGH)
+    assert set(THROUGH.values()) <= set(TARGETS)
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from medshare import canonical, signed
@@ -25,6 +25,7 @@ from medshare.keys.material import (
     parse_material,
 )
 from medshare.keys.pkcs11_uri import parse_uri
+from medshare.keys.sealed import LABEL as KEYSTORE
 from medshare.keys.sealed import (
     KdfCost,
     _checksum,
@@ -138,9 +139,10 @@ def _material() -> bytes:
     return Material((made,)).encode()
 
 
-def _keystore() -> tuple[bytes, bytes]:
-    """Return a keystore file, and the body inside it."""
-    key = new_store_key(b"a passphrase", KdfCost(64, 1, 1), random=SYSTEM_RANDOM)
+def _keystore(suite: str) -> tuple[bytes, bytes]:
+    """Return a keystore file of *suite*, and the body inside it."""
+    cost = KdfCost(64, 1, 1)
+    key = new_store_key(b"a passphrase", cost, random=SYSTEM_RANDOM, suite=suite)
     data = key.close(parse_material(_material()), random=SYSTEM_RANDOM).encode()
     whole = canonical.decode(data, limit=len(data), what="an example")
     assert isinstance(whole, list)
@@ -148,11 +150,9 @@ def _keystore() -> tuple[bytes, bytes]:
     return data, whole[2]
 
 
-def _keystore_anew(body: bytes) -> object:
-    from medshare.keys.sealed import LABEL, VERSION
-
-    checksum = _checksum(VERSION, body).value
-    return parse_sealed(canonical.encode([LABEL, VERSION, body, checksum]))
+def _keystore_anew(body: bytes, version: int) -> object:
+    checksum = _checksum(version, body).value
+    return parse_sealed(canonical.encode([KEYSTORE, version, body, checksum]))
 
 
 def _backup() -> tuple[bytes, bytes]:
@@ -187,9 +187,12 @@ def targets() -> Iterator[Target]:
     refusals = (FormatError, StorageError)
     yield Target("journal", _journal, (_journal_example(), b""), refusals)
     yield Target("resume record", parse_record, _records(), (FormatError,))
-    keystore, body = _keystore()
-    yield Target("keystore", parse_sealed, (keystore,), (FormatError,))
-    yield Target("keystore summed anew", _keystore_anew, (body,), (FormatError,))
+    (first, inside_first), (second, inside_second) = _keystore("intl"), _keystore("gm")
+    yield Target("keystore", parse_sealed, (first, second), (FormatError,))
+    for version, body in ((1, inside_first), (2, inside_second)):
+        read = partial(_keystore_anew, version=version)
+        name = f"keystore summed anew, version {version}"
+        yield Target(name, read, (body,), (FormatError,))
     yield Target("key material", parse_material, (_material(),), (FormatError,))
     backup, inside = _backup()
     refusals_of_backup = (FormatError, AuthenticityError)

@@ -68,6 +68,8 @@ def request_targets() -> Iterator[Make]:
         refusals,
     )
     yield "body fields", lambda x: httpsig.parse_body(_headers(x)), request, _ONLY_FORMAT
+    session = (b"medshare-session: " + b"s" * 43, *request)
+    yield "session field", lambda x: httpsig.parse_session(_headers(x)), session, _ONLY_FORMAT
     digest = (httpsig.content_digest(bytes(32)).encode(),)
     yield "content digest", _text(httpsig.parse_content_digest), digest, _ONLY_FORMAT
     query = (bodies.state_query(known="abc.7", wait=30).encode(), b"wait=0")
