@@ -15,6 +15,7 @@ import pytest
 
 from medshare.disk import incoming
 from medshare.errors import MedshareError, StorageError
+from medshare.sharing.outgoing import Outgoing, begin
 from medshare.sharing.receive import ReceiveResult
 from medshare.sharing.send import SendResult
 from medshare.station import Station
@@ -278,10 +279,19 @@ def slowly(x: Exchange) -> Said:
     return x.honest()
 
 
+def hesitating(*args: Any, **kwargs: Any) -> Outgoing:
+    """Begin a parcel, but not before the others have looked whether there is one."""
+    time.sleep(0.3)
+    return begin(*args, **kwargs)
+
+
 @pytest.mark.parametrize("begun", [False, True], ids=["the first time", "of one begun before"])
-def test_two_sends_of_one_study_at_once(stage: Stage, tmp_path: Path, begun: bool) -> None:
+def test_two_sends_of_one_study_at_once(
+    stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
     """One of them sends, the others are told that it does: one parcel, no chunk sent twice."""
     study = stage.study()
+    monkeypatch.setattr("medshare.sharing.send.begin", hesitating)
     if begun:
         stage.liar.be(lambda x: None if x.asked.route == "put-chunk" else x.honest())
         stage.attempt(lambda: stage.send(study))
