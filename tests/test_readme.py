@@ -8,17 +8,19 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from medshare import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+TORN = re.compile(r"[\w-]-$")
 PROMPT = re.compile(r"^\s*(?:\w*\$ |\w+=\S+ )*(medshare .*)$")
 
 
 def commands_in(text: str) -> Iterator[str]:
     """Each line of a text that starts medshare, after a prompt or an assignment."""
-    for line in text.splitlines():
+    for line in text.replace(" \\\n", " ").splitlines():
         found = PROMPT.match(line)
         if found:
             yield found[1].split(" > ")[0].split(" | ")[0]
@@ -76,6 +78,15 @@ def test_a_command_says_what_it_does(path: tuple[str, ...]) -> None:
     assert (command.help or "").split("\n")[0].endswith(".")
     options = [one for one in command.params if isinstance(one, click.Option)]
     assert all(one.help for one in options), path
+
+
+@pytest.mark.parametrize("path", list(COMMANDS), ids=" ".join)
+def test_help_fits_a_terminal_of_80_columns(path: tuple[str, ...]) -> None:
+    """No line of a help page is wider, and no example is torn by the terminal."""
+    done = CliRunner().invoke(cli.cli, [*path, "--help"], prog_name="medshare", terminal_width=80)
+    assert done.exit_code == 0
+    assert [line for line in done.output.splitlines() if len(line) > 80] == []
+    assert [line for line in done.output.splitlines() if TORN.search(line)] == []
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)", README))))

@@ -340,12 +340,14 @@ def exit_codes_page() -> str:
 _TOUR: Final = """\b
 A first transfer, from one hospital to another:
   A$ medshare init --name 'St. Mary, radiology'
-  A$ medshare card import dr-wang.card      # compare the fingerprint by telephone
-  A$ medshare send ct_head/ --to dr-wang --relay https://relay.example.org --wait
-  B$ medshare receive --relay https://relay.example.org --output inbox/
+  A$ medshare card import dr-wang.card   # compare fingerprints by telephone
+  A$ medshare send ct_head/ --to dr-wang --wait --relay https://relay.example
+  B$ medshare receive --output inbox/ --relay https://relay.example
   B$ medshare verify inbox/
 
-Each command has its own --help, with examples. Exit codes: docs/exit-codes.md.
+\b
+Each command has its own --help, with examples.
+What exit codes mean is in docs/exit-codes.md.
 """
 
 

@@ -137,7 +137,14 @@ def _who(text: str, place: Place) -> bytes:
 @click.option("--until", type=Moment(), metavar="TIME", help="The last second that counts.")
 @click.option("--actor", metavar="NAME|ID", help="Who did it, or was concerned.")
 @click.option("--parcel", metavar="ID", help="With which parcel.")
-@click.option("--act", "acts", multiple=True, type=click.Choice(list(map(str, Act))), help="What.")
+@click.option(
+    "--act",
+    "acts",
+    multiple=True,
+    type=click.Choice(list(map(str, Act))),
+    metavar="ACT",
+    help="What was done: send, open, rotate …; docs/audit.md has them all.",
+)
 @click.option("--refused", is_flag=True, help="Only what was refused.")
 @click.option("--last", "newest", type=click.IntRange(1), help="At most so many, the newest.")
 @where_options

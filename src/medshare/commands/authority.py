@@ -241,7 +241,9 @@ def renew(
     ),
     default="unspecified",
     show_default=True,
-    help="What the revocation list says.",
+    metavar="WHY",
+    help="What the list says: cessation, superseded, key-compromise, "
+    "affiliation-changed or privilege-withdrawn.",
 )
 @output_options
 def revoke(serial: str, data: Path, reason: str, mode: Mode) -> None:

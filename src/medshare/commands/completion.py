@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command(
     epilog=examples(
         """
-        medshare completion bash > ~/.local/share/bash-completion/completions/medshare
+        medshare completion bash > ~/.bash_completion
         medshare completion zsh > "${fpath[1]}/_medshare"
         medshare completion fish > ~/.config/fish/completions/medshare.fish
         """

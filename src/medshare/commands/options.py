@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 _SIZE: Final = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([KMGTkmgt]?)(?:i?[Bb])?(?:/s)?")
+_REMARK: Final = re.compile(r" +# ")
+_EXAMPLE_WIDTH: Final = 76
+"""Columns of 80 that the indentation of examples leaves."""
 _FROM: Final = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9]),(.*)", re.DOTALL)
 _SPAN: Final = re.compile(r"([0-9]{1,10})([smhdwy])")
 _SECONDS: Final = {
@@ -104,9 +107,32 @@ class Span(click.ParamType[int]):
 
 
 def examples(text: str) -> str:
-    """Return *text*, lines of `command   # what it does`, as the epilog of a help page."""
-    lines = [f"  {line.strip()}" for line in text.strip().splitlines()]
-    return "\n".join(["\b", "Examples:", *lines])
+    """Return *text*, lines of `command   # what it does`, as the epilog of a help page.
+
+    No line is wider than a terminal of 80 columns: what is said of a command stands above
+    it where it does not fit beside it, and a command too long for a line goes on in the next.
+    """
+    pairs = [_REMARK.split(line.strip(), maxsplit=1) for line in text.strip().splitlines()]
+    short = [len(one[0]) for one in pairs if one[1:] and len("    ".join(one)) <= _EXAMPLE_WIDTH]
+    beside, lines = max(short, default=0) + 2, []
+    for command, *remark in pairs:
+        if remark and max(beside, len(command)) + 2 + len(remark[0]) <= _EXAMPLE_WIDTH:
+            lines.append(f"{command:<{beside}}# {remark[0]}")
+            continue
+        lines += [f"# {one}" for one in remark] + _folded(command)
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def _folded(command: str) -> list[str]:
+    """Return *command* in as many lines as it needs, broken before options."""
+    lines = [""]
+    for part in re.split(r" (?=--)", command):
+        if lines[-1] and len(lines[-1]) + len(part) + 3 > _EXAMPLE_WIDTH:
+            lines[-1] += " \\"
+            lines.append("    " + part)
+        else:
+            lines[-1] += (" " if lines[-1] else "") + part
+    return lines
 
 
 def suite_option(text: str) -> Callable[[Command], Command]:
