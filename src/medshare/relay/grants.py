@@ -26,7 +26,6 @@ from medshare.ids import ParcelId, StationId
 from medshare.relay.enrolment import Enrolled
 from medshare.relay.recording import RelayRecord
 from medshare.trust.lineage import chain_of, require_lawful
-from medshare.wire import problems
 from medshare.withdrawal import Withdrawal, parse_withdrawal
 
 SAME_OPENING: Final = 600
@@ -197,4 +196,4 @@ class Grants:
 
 
 def _refused(why: str, rule: str) -> AccessDeniedError:
-    return AccessDeniedError(why, code=problems.GRANT + rule)
+    return AccessDeniedError(why, code=f"grant.{rule}")

@@ -30,9 +30,10 @@ _MAX_DETAIL: Final = 300
 UNSIGNED: Final = "access.denied.unsigned"
 SIGNATURE: Final = "access.denied.signature"
 FORBIDDEN: Final = "access.denied"
-GRANT: Final = "grant."
-"""What begins so speaks of the grant of the parcel: `permission`, `expired`, `withdrawn`,
-`openings` of whoever asks, or another word where its lineage does not hold."""
+NOT_GRANTED: Final = "grant.permission"
+GRANT_ENDED: Final = "grant.expired"
+GRANT_WITHDRAWN: Final = "grant.withdrawn"
+OPENINGS_USED: Final = "grant.openings"
 SECOND_FACTOR: Final = "access.denied.second-factor"
 FACTOR: Final = "access.denied.factor"
 LOCKED: Final = "access.denied.locked"
@@ -67,10 +68,7 @@ STATUS: Final = {
     UNSIGNED: 401,
     SIGNATURE: 401,
     FORBIDDEN: 403,
-    f"{GRANT}expired": 403,
-    f"{GRANT}openings": 403,
-    f"{GRANT}permission": 403,
-    f"{GRANT}withdrawn": 403,
+    **dict.fromkeys((NOT_GRANTED, GRANT_ENDED, GRANT_WITHDRAWN, OPENINGS_USED), 403),
     "grant": 422,
     NOT_FOUND: 404,
     PATH: 404,
@@ -213,7 +211,7 @@ _HINTS: Final = {
     QUOTA: "remove old parcels, or ask the operator of the relay for more room",
     FULL: "ask the operator of the relay to free space, then run the same command again",
     **dict.fromkeys(
-        (f"{GRANT}{rule}" for rule in ("expired", "openings", "permission", "withdrawn")),
+        (NOT_GRANTED, GRANT_ENDED, GRANT_WITHDRAWN, OPENINGS_USED),
         "ask the sender for a new grant",
     ),
     MISDIRECTED: "use the address that the operator of the relay gave you",
