@@ -13,6 +13,7 @@ from medshare.errors import AccessDeniedError, UsageError
 from medshare.record.administration import judge_record
 from medshare.record.reader import RecordReader
 from medshare.relay.founding import require_unadministered
+from medshare.relay.profiles import OPEN, PERSON, Profile, person
 from medshare.trust.orders import SETTINGS, Action, Administrator, Order
 from medshare.trust.proposal import vote
 from medshare.wire import admin_bodies, problems, routes
@@ -198,6 +199,33 @@ def test_the_administrators_replace_themselves_by_their_old_quorum(tmp_path: Pat
         assert carried(case, ENROLL, by=(dora, ANNA)).state is State.DONE
         judgement = judged(case)
         assert (judgement.approved, judgement.objections) == (2, ())
+
+
+def test_a_quorum_withdraws_a_grant_from_one_recipient(tmp_path: Path) -> None:
+    """He fetches nothing more, others do; the record shows by whose decision."""
+    order = Order(Action.WITHDRAW_GRANT, parcel=PARCEL.id, station=BOB.station)
+    target = Target(routes.GET_MANIFEST, PARCEL.id)
+    with governed_case(tmp_path / "relay") as case:
+        left_by_alice(case)
+        assert case.ask(signed(BOB, target)).status == 200
+        assert carried(case, order).state is State.DONE
+        assert case.ask(signed(BOB, target)).code == "grant.withdrawn"
+        assert case.ask(signed(ALICE, target)).status == 200
+        assert judged(case).objections == ()
+
+
+def test_what_is_demanded_of_a_station_is_set_by_a_quorum(tmp_path: Path) -> None:
+    """A profile comes with enrolling, or later; one that is none is refused at the proposal."""
+    with governed_case(tmp_path / "relay") as case:
+        demanding = replace(ENROLL, profile=person().encode())
+        assert carried(case, demanding).state is State.DONE
+        assert case.service.access.profile(STRANGER.station).kind == PERSON
+        relaxed = Order(Action.SET_PROFILE, station=STRANGER.station, profile=Profile().encode())
+        assert carried(case, relaxed).state is State.DONE
+        assert case.service.access.profile(STRANGER.station).kind == OPEN
+        bad = replace(relaxed, profile=b"no profile")
+        assert put_proposal(case, ANNA, proposal_of(case, ANNA, bad)).code == problems.ORDER
+        assert judged(case).objections == ()
 
 
 # --- what is refused -----------------------------------------------------------------------

@@ -12,7 +12,7 @@ nothing but these octets and the first charter:
 4. the votes that were recorded before the act make up the quorum;
 5. no proposal was carried out twice.
 
-A parcel that its own sender removes, and one that expires, need no proposal.
+What a sender does to his own parcel (remove it, withdraw a grant) needs no proposal.
 """
 
 from collections.abc import Callable, Iterable
@@ -33,8 +33,8 @@ from medshare.trust.quorum import Ballot, Standing, count
 ACTS: Final = {
     Action.ENROLL: Act.ENROL,
     Action.REMOVE: Act.REMOVE,
-    Action.SET_PROFILE: Act.ROLE,
-    Action.WITHDRAW_GRANT: Act.REVOKE,
+    Action.SET_PROFILE: Act.PROFILE,
+    Action.WITHDRAW_GRANT: Act.WITHDRAW,
     Action.DELETE: Act.DELETE,
     Action.HOLD: Act.HOLD,
     Action.RELEASE_HOLD: Act.RELEASE,
@@ -228,7 +228,7 @@ class _Judge:
     def _is_own(self, entry: Entry) -> bool:
         """Tell whether the act is one of a sender on his own parcel."""
         event = entry.event
-        if event.act is not Act.DELETE or Detail.DIGEST in event.details:
+        if event.act not in {Act.DELETE, Act.WITHDRAW} or Detail.DIGEST in event.details:
             return False
         sender = self._senders.get(event.object.id)
         return sender == event.actor.id or (sender is None and not self._whole)

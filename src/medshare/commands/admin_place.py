@@ -25,6 +25,7 @@ _MAX_POLICY: Final = 1 << 16
 @contextmanager
 def administering(way: Way) -> "Iterator[tuple[Identity, AdminTransport]]":
     """Give this station's identity and the relay that it administers; close it at the end."""
+    from medshare.commands.showing import shown_at
     from medshare.commands.unlock import unlock_identity
     from medshare.transport.administration import AdminTransport
 
@@ -35,7 +36,8 @@ def administering(way: Way) -> "Iterator[tuple[Identity, AdminTransport]]":
     if url is None:
         raise UsageError("no relay is named", hint="give --relay URL, or set MEDSHARE_RELAY")
     identity = unlock_identity(station, settings, file=way.passphrase_file)
-    transport = AdminTransport(url, identity, ca_file=settings.relay_ca)
+    shown = shown_at(url, settings, cert=way.client_cert, key=way.client_key)
+    transport = AdminTransport(url, identity, ca_file=settings.relay_ca, shown=shown)
     try:
         yield identity, transport
     finally:

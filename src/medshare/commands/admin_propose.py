@@ -19,6 +19,7 @@ from medshare.commands.admin_place import (
 from medshare.commands.opening import Way, way_options
 from medshare.commands.options import Mode, Span, examples, output_options
 from medshare.commands.output import choose
+from medshare.commands.relay_access import Wanted, profile_options
 from medshare.errors import UsageError
 
 if TYPE_CHECKING:
@@ -43,6 +44,11 @@ def _proposing(command: Command) -> Command:
         metavar="TIME",
         help="How long it can be approved; at most 31d.",
     )(command)
+
+
+def _profiled(command: Command) -> Command:
+    """Add the options about a profile; `--client-cert` is that of whoever proposes."""
+    return profile_options(command, certificate="--profile-cert")
 
 
 @click.group(
@@ -99,10 +105,36 @@ def _order(action: str, **arguments: Any) -> "Order":
 
 @propose.command(epilog=examples("medshare admin propose enroll st-mary.card"))
 @_card
+@_profiled
 @_proposing
-def enroll(card: Path, expires: int, way: Way, mode: Mode) -> None:
-    """Let the station with CARD use the relay."""
-    _propose(_order("enroll", card=card_in(card)), expires, way, mode)
+def enroll(card: Path, wanted: Wanted, expires: int, way: Way, mode: Mode) -> None:
+    """Let the station with CARD use the relay.
+
+    An enrolment secret for a second factor is given out at the relay, once that is done: medshare
+    relay second-factor reset.
+    """
+    order = _order("enroll", card=card_in(card), profile=_profile(wanted))
+    _propose(order, expires, way, mode)
+
+
+def _profile(wanted: Wanted) -> bytes:
+    made = wanted.made()
+    return b"" if made is None else made.encode()
+
+
+@propose.command(
+    "set-profile", epilog=examples("medshare admin propose set-profile dr-wang --profile person")
+)
+@_station
+@_profiled
+@_proposing
+def set_profile(station: str, wanted: Wanted, expires: int, way: Way, mode: Mode) -> None:
+    """Change what is demanded of STATION beside its key."""
+    profile = _profile(wanted)
+    if not profile:
+        raise UsageError("say which profile: --profile open, person or unattended")
+    order = _order("set-profile", station=station_named(station), profile=profile)
+    _propose(order, expires, way, mode)
 
 
 @propose.command(epilog=examples("medshare admin propose remove st-mary"))

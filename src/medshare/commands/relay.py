@@ -28,7 +28,13 @@ from medshare.commands.relay_access import (
     set_profile,
 )
 from medshare.commands.relay_admin import admin
-from medshare.commands.relay_folder import data_option, one_station, stations_in, tell
+from medshare.commands.relay_folder import (
+    data_option,
+    one_station,
+    require_unadministered,
+    stations_in,
+    tell,
+)
 from medshare.commands.text import count, size, visible
 from medshare.errors import CancelledError, UsageError
 
@@ -189,7 +195,7 @@ def enroll(card: Path, data: Path, yes: bool, wanted: Wanted, mode: Mode) -> Non
     from medshare.trust.card import dearmor, parse_card
 
     found = parse_card(dearmor(_read_card(card)))
-    _require_unadministered(data, "enroll CARD")
+    require_unadministered(data, "enroll CARD")
     stations = stations_in(data)
     if not yes and not stations.matching(found.station.hex()):
         _confirm(found, json=mode.json)
@@ -235,7 +241,7 @@ def remove(station: str, data: Path, mode: Mode) -> None:
 
     Takes effect at once. Its parcels stay until they expire or somebody fetches them.
     """
-    _require_unadministered(data, "remove STATION")
+    require_unadministered(data, "remove STATION")
     stations = stations_in(data, make=False)
     found = one_station(stations, station)
     with _recorded(data) as note:
@@ -265,12 +271,6 @@ def _recorded(data: Path) -> "Iterator[Callable[[str, Card], None]]":
 
     yield note
     record.sign()
-
-
-def _require_unadministered(data: Path, how: str) -> None:
-    from medshare.relay.founding import require_unadministered
-
-    require_unadministered(data, how)
 
 
 def _read_card(file: Path) -> bytes:

@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from medshare.commands.options import Mode, Span, examples, output_options
-from medshare.commands.relay_folder import data_option, one_station, stations_in, tell
+from medshare.commands.relay_folder import (
+    data_option,
+    one_station,
+    require_unadministered,
+    stations_in,
+    tell,
+)
 from medshare.commands.text import count, visible
 from medshare.errors import UsageError
 
@@ -151,8 +157,11 @@ def access_options(command: Command) -> Command:
     return command
 
 
-def profile_options(command: Command) -> Command:
-    """Add the options of `relay enroll` about a profile; the command gets them as `wanted`."""
+def profile_options(command: Command, *, certificate: str = "--client-cert") -> Command:
+    """Add the options of `relay enroll` about a profile; the command gets them as `wanted`.
+
+    *certificate* is how the option for the certificate of an unattended station is called.
+    """
     option = _gathered("wanted", Wanted())
     for add in (
         option(
@@ -163,7 +172,8 @@ def profile_options(command: Command) -> Command:
             help="Addresses of an unattended station, as 10.1.0.0/16. May be repeated.",
         ),
         option(
-            "--client-cert",
+            certificate,
+            "client_cert",
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="The client certificate of an unattended station.",
@@ -282,6 +292,7 @@ def set_profile(station: str, data: Path, wanted: Wanted, mode: Mode) -> None:
     profile = wanted.made()
     if profile is None:
         raise UsageError("say which profile: --profile open, person or unattended")
+    require_unadministered(data, "set-profile STATION")
     card, place = _station_and_office(data, station)
     secret = place.set_profile(card.station, profile)
     record = {

@@ -27,6 +27,13 @@ data_option = click.option(
 )
 
 
+def require_unadministered(data: Path, how: str) -> None:
+    """Raise AccessDeniedError when the relay in *data* has administrators, who alone may act."""
+    from medshare.relay.founding import require_unadministered
+
+    require_unadministered(data, how)
+
+
 def stations_in(data: Path, *, make: bool = True) -> "Stations":
     """Return the stations of the relay in *data*; raise UsageError where there is no relay."""
     from medshare.relay.enrolment import Stations

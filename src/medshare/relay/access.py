@@ -177,6 +177,15 @@ class AccessOffice:
             change.invite(station, codes.invitation_hash(secret), expires=expires)
             return secret
 
+    def carry_out(self, station: StationId, profile: Profile) -> None:
+        """Let *profile* hold, as administrators have decided and the record says already.
+
+        Sessions end.  Whoever needs an enrolment secret by it gets one by `reset`.
+        """
+        with self._store() as store, store.writing() as change:
+            change.end_sessions(station)
+            self.profiles.set(station, profile)
+
     def reset(self, station: StationId) -> str:
         """Forget factors, recovery codes and sessions of *station*; return a new secret.
 

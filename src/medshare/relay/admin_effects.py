@@ -3,12 +3,21 @@
 Nothing here opens a parcel: an order names stations and parcels, and no key of any.
 """
 
+from contextlib import suppress
 from dataclasses import replace
 
-from medshare.errors import MedshareError, NotFoundError, RelayRefusedError, UsageError
+from medshare.errors import (
+    FormatError,
+    MedshareError,
+    NotFoundError,
+    RelayRefusedError,
+    UsageError,
+)
+from medshare.relay.access import AccessOffice
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.enrolment import Stations, enrolled
 from medshare.relay.parcels import Parcels
+from medshare.relay.profiles import parse_profile
 from medshare.relay.settings import Limits
 from medshare.trust.charter import Charter
 from medshare.trust.orders import Action, Administrator, Order
@@ -20,10 +29,16 @@ class RelayEffects:
     """Carries orders out at one relay; see `relay.administration.Effects`."""
 
     def __init__(
-        self, store: AdminStore, stations: Stations, parcels: Parcels, limits: Limits
+        self,
+        store: AdminStore,
+        stations: Stations,
+        office: AccessOffice,
+        parcels: Parcels,
+        limits: Limits,
     ) -> None:
         self._store = store
         self._stations = stations
+        self._office = office
         self._parcels = parcels
         self._limits = limits
 
@@ -32,8 +47,10 @@ class RelayEffects:
         match order.action:
             case Action.ENROLL:
                 self._check_card(order)
+                self._check_profile(order)
             case Action.REMOVE | Action.SET_PROFILE:
                 self._check_station(order, charter)
+                self._check_profile(order)
             case Action.DELETE:
                 self._check_parcel(order)
                 self._parcels.holds.require_none(order.parcel)
@@ -48,9 +65,15 @@ class RelayEffects:
         """Let *order* be carried out, durably; doing it again changes nothing more."""
         match order.action:
             case Action.ENROLL if order.card is not None:
+                self._set_profile(order)  # first, so that nobody gets in without it
                 self._enroll(Administrator(order.card))
             case Action.REMOVE:
                 self._remove(order)
+            case Action.SET_PROFILE:
+                self._set_profile(order)
+            case Action.WITHDRAW_GRANT:
+                with self._parcels.lock(order.parcel):
+                    self._parcels.grants.withdraw_by_order(order.parcel, order.station, proposal)
             case Action.DELETE:
                 self._parcels.destroy(order.parcel)
             case Action.HOLD:
@@ -94,11 +117,24 @@ class RelayEffects:
                 code=problems.ORDER,
             )
 
-    def _remove(self, order: Order) -> None:
+    @staticmethod
+    def _check_profile(order: Order) -> None:
         try:
+            if order.profile:
+                parse_profile(order.profile)
+        except FormatError as error:
+            raise RelayRefusedError(
+                "the profile is none that this relay knows", code=problems.ORDER
+            ) from error
+
+    def _set_profile(self, order: Order) -> None:
+        if order.profile:
+            self._office.carry_out(order.subject, parse_profile(order.profile))
+
+    def _remove(self, order: Order) -> None:
+        with suppress(NotFoundError):  # then it was done before the crash
             self._stations.remove(order.station)
-        except NotFoundError:
-            return  # it was done before the crash
+        self._office.forget(order.station)
 
     def _enroll(self, one: Administrator) -> None:
         found = self._stations.find(one.card.station.hex())

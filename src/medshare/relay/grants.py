@@ -4,6 +4,7 @@ A relay reads grants in envelopes, which their senders have signed; it opens not
 the parcels it keeps two kinds of small files, each durable before it is relied on:
 
     withdrawals/<parcel>/<station>           signed by the parcel's sender; outlives the parcel
+    withdrawals/<parcel>/<station>.order     digest of the administrators' proposal, likewise
     parcels/<parcel>/openings/<station>      how often that station fetched the seal, and when
 
 *An opening* is a fetch of the seal, without which nobody has a whole parcel; another one within
@@ -78,10 +79,10 @@ class Grants:
         if station == envelope.sender:
             return None
         for parcel, continued_by in steps:
-            if self._path(parcel, continued_by).exists():
+            if self._is_withdrawn(parcel, continued_by):
                 return _refused("what the sender passed on was withdrawn from it", "withdrawn")
-        if self._path(envelope.parcel, station).exists():
-            return _refused("the sender has withdrawn the grant", "withdrawn")
+        if self._is_withdrawn(envelope.parcel, station):
+            return _refused("the grant was withdrawn", "withdrawn")
         grant = envelope.grant_for(station)
         if grant is None:
             return None
@@ -147,7 +148,7 @@ class Grants:
         """
         require_lawful(envelope)
         for parcel, station in steps_of(envelope):
-            if self._path(parcel, station).exists():
+            if self._is_withdrawn(parcel, station):
                 raise _refused("the grant under which this is passed on was withdrawn", "withdrawn")
 
     # --- withdrawing ---------------------------------------------------------------------
@@ -175,6 +176,21 @@ class Grants:
         self._record.note(Act.WITHDRAW, asker.station, about, tier=envelope.tier, parties=parties)
         make_folder(path.parent)
         write_file(path, data, what=_WHAT)
+
+    def withdraw_by_order(self, parcel: ParcelId, station: StationId, proposal: bytes) -> None:
+        """Let *station* fetch *parcel* no longer, as a proposal of administrators has decided.
+
+        The record says so already; the lock is held.  Doing it again changes nothing.
+        """
+        path = self._ordered(parcel, station)
+        make_folder(path.parent)
+        write_file(path, proposal, what=_WHAT)
+
+    def _is_withdrawn(self, parcel: ParcelId, station: StationId) -> bool:
+        return self._path(parcel, station).exists() or self._ordered(parcel, station).exists()
+
+    def _ordered(self, parcel: ParcelId, station: StationId) -> Path:
+        return self._withdrawals / parcel.hex() / f"{station.hex()}.order"
 
     @staticmethod
     def _require_current(asker: Enrolled, withdrawal: Withdrawal) -> None:

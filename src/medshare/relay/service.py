@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medshare.errors import MedshareError, StorageError
-from medshare.relay.access import Access, AccessRules, opened_access
+from medshare.relay.access import Access, AccessOffice, AccessRules, opened_access
 from medshare.relay.admin_effects import RelayEffects
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.administration import Administration
@@ -77,7 +77,9 @@ def opened(
         ):
             administration.resume()
             parcels.sweep()
-            yield Service(stations, parcels, parts, limits, pool, clock, access, record, administration)
+            yield Service(
+                stations, parcels, parts, limits, pool, clock, access, record, administration
+            )
 
 
 def _administration(
@@ -85,7 +87,8 @@ def _administration(
 ) -> Administration:
     """Return the administration of the relay in *path*, whose policy holds from now on."""
     store = AdminStore(path, parcels.record.log.folder)
-    effects = RelayEffects(store, stations, parcels, limits)
+    office = AccessOffice(path, parcels.record, clock)
+    effects = RelayEffects(store, stations, office, parcels, limits)
     effects.take_settings()
     return Administration(store, parcels.record, effects, clock)
 
