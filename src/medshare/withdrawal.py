@@ -1,4 +1,4 @@
-"""The withdrawal: a sender takes back what it granted one recipient of a parcel (format §9.6).
+"""The withdrawal: a sender takes back what it granted one recipient of a parcel (format §9.7).
 
 Whoever has opened the parcel before keeps what it has seen.  A relay refuses that recipient
 from then on, and honest stations do.
