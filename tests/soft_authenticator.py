@@ -16,8 +16,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from fido2 import cbor
 from fido2.cose import ES256
-from fido2.ctap import CtapDevice, CtapError
-from fido2.ctap2 import Ctap2
+from fido2.ctap import STATUS, CtapDevice, CtapError
+from fido2.ctap2.base import Ctap2
 from fido2.ctap2.pin import PinProtocolV2
 from fido2.hid import CAPABILITY, CTAPHID
 from fido2.webauthn import AttestedCredentialData, AuthenticatorData
@@ -69,12 +69,12 @@ class SoftAuthenticator(CtapDevice):
         cmd: int,
         data: bytes = b"",
         event: Event | None = None,
-        on_keepalive: Callable[[int], None] | None = None,
+        on_keepalive: Callable[[STATUS], None] | None = None,
     ) -> bytes:
         """Answer one command."""
         assert cmd == CTAPHID.CBOR
-        request = cbor.decode(data[1:]) if len(data) > 1 else {}
-        doing = {
+        request: Any = cbor.decode(data[1:]) if len(data) > 1 else {}
+        doing: dict[Ctap2.CMD, Callable[[Any], dict[int, Any]]] = {
             Ctap2.CMD.GET_INFO: self._info,
             Ctap2.CMD.MAKE_CREDENTIAL: self._make,
             Ctap2.CMD.GET_ASSERTION: self._assert,
@@ -102,7 +102,8 @@ class SoftAuthenticator(CtapDevice):
         credential = Credential(rp, ec.generate_private_key(ec.SECP256R1()))
         name = secrets.token_bytes(32)
         self.credentials[name] = credential
-        public = ES256.from_cryptography_key(credential.key.public_key())
+        make: Any = ES256.from_cryptography_key  # the library leaves it untyped
+        public = make(credential.key.public_key())
         attested = AttestedCredentialData.create(AAGUID, name, public)
         extensions = {"hmac-secret": True} if "hmac-secret" in request.get(6, {}) else None
         data = self._data(rp, request.get(7, {}), attested, extensions)
@@ -138,13 +139,14 @@ class SoftAuthenticator(CtapDevice):
         flags |= FLAG.ED if extensions else FLAG(0)
         if options.get("up", True) and self.counts:
             self.counter += 1
-        return AuthenticatorData.create(
+        made: AuthenticatorData = AuthenticatorData.create(
             hashlib.sha256(rp.encode()).digest(),
             flags,
             self.counter,
             attested or b"",
             extensions,
         )
+        return made
 
     def _agree(self, request: Mapping[int, Any]) -> dict[int, Any]:
         numbers = self.agreement.public_key().public_numbers()
@@ -152,7 +154,8 @@ class SoftAuthenticator(CtapDevice):
         return {1: {1: 2, 3: -25, -1: 1, -2: x, -3: y}}
 
     def _secret(self, credential: Credential, asked: Mapping[int, Any]) -> bytes:
-        theirs, protocol = asked[1], PinProtocolV2()
+        theirs = asked[1]
+        protocol: Any = PinProtocolV2()  # the library leaves it untyped
         numbers = ec.EllipticCurvePublicNumbers(
             int.from_bytes(theirs[-2]), int.from_bytes(theirs[-3]), ec.SECP256R1()
         )
