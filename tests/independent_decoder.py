@@ -20,6 +20,7 @@ import cbor2
 import zstandard
 from cryptography.exceptions import InvalidTag
 
+from tests.independent_grants import addressed, critical, lineage
 from tests.independent_keys import KEM, KINDS
 from tests.independent_planes import plain_of
 from tests.independent_values import (
@@ -197,7 +198,8 @@ ENVELOPE = {
 def read_envelope(data: bytes) -> Any:
     """Read and verify an envelope (§7.1)."""
     body, signatures = unpack(data, "envelope", MIB)
-    value = fields(decode(body, MIB, 4096), ENVELOPE)
+    value = fields(decode(body, MIB, 4096), ENVELOPE, extended=True)
+    said = critical(value["critical"])
     suite = suite_named(value["suite"])
     keys = identity(value["sender_keys"])
     time(value["created"])
@@ -211,6 +213,7 @@ def read_envelope(data: bytes) -> Any:
     if name == "sm2":
         point(key)
     stanzas(value["recipients"])
+    addressed(value, said)
     verify("envelope", body, signatures, keys)
     return value
 
@@ -293,6 +296,7 @@ def content(
     sender, keys = read_card(card)
     known = [tuple(key) for key in envelope["sender_keys"]] in keys
     need(sender == envelope["sender"] and known, "authenticity.untrusted", "the sender")
+    lineage(envelope, read_envelope)
     suite = suite_named(envelope["suite"])
     key = unwrap(envelope, station, kem, seed)
     sealed = (folder / "manifest").read_bytes()

@@ -163,8 +163,11 @@ def decode(data: bytes, size: int, items: int) -> Any:
     return value
 
 
-def fields(value: Any, types: dict[str, Any]) -> Any:
-    """Check a map against §2.4 and §2.5: a type, or a length of octets, for each field."""
+def fields(value: Any, types: dict[str, Any], *, extended: bool = False) -> Any:
+    """Check a map against §2.4 and §2.5: a type, or a length of octets, for each field.
+
+    *extended* says that whoever calls looks at what is critical.
+    """
     need(isinstance(value, dict), "format", "not a map")
     types = {"critical": dict, "extra": dict} | types
     need(value.keys() == types.keys(), "format", "missing or unknown fields")
@@ -175,7 +178,7 @@ def fields(value: Any, types: dict[str, Any]) -> Any:
         else:
             need(type(found) is kind, "format", name)
     need(len(value["extra"]) <= 64 and len(value["critical"]) <= 64, "format.limit", "extra")
-    need(not value["critical"], "format.version", "a critical extension")
+    need(extended or not value["critical"], "format.version", "a critical extension")
     return value
 
 

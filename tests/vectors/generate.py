@@ -12,7 +12,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests import scenarios_administration, scenarios_gm, scenarios_p256
+from tests import scenarios_administration, scenarios_gm, scenarios_grants, scenarios_p256
 from tests.builder import KEYS, kem_label, secret
 from tests.scenarios import BASES, honest, senders
 from tests.scenarios_content import CONTENT
@@ -46,11 +46,13 @@ def all_scenarios() -> Iterator[Vector]:
     yield from scenarios_gm.dishonest()
     yield from scenarios_p256.honest()
     yield from scenarios_p256.dishonest()
+    yield from scenarios_grants.honest()
+    yield from scenarios_grants.dishonest()
 
 
 def base_of(vector: Vector, made: list[Vector]) -> Vector | None:
     """Return the honest vector from which *vector* differs least, if there is one."""
-    names_of_bases = {*BASES, "gm-two-chunks", "p256-two-chunks"}
+    names_of_bases = {*BASES, "gm-two-chunks", "p256-two-chunks", "grant-consultant"}
     bases = [one for one in made if one.name in names_of_bases and one is not vector]
     kept = [sum(vector.objects.get(k) == v for k, v in one.objects.items()) for one in bases]
     best = max(kept)
@@ -88,6 +90,8 @@ def main() -> None:
     PATHS.write_text(json.dumps(listed(), indent=2) + "\n")
     if not prefix:
         scenarios_administration.write()
+    if not prefix or prefix.startswith("grant"):
+        scenarios_grants.write()
     size = sum(file.stat().st_size for file in FOLDER.iterdir() if file.is_file())
     sys.stdout.write(f"{len(made)} vectors, {size} octets\n")
 
