@@ -195,7 +195,7 @@ def test_malformed_grants_are_refused(change: dict[str, Any], error: type[Medsha
 
 def test_an_extension_that_says_nothing_is_refused() -> None:
     """There is one way to say nothing."""
-    nothing = {"department": "", "grants": [], "lineage": None}
+    nothing: dict[str, object] = {"department": "", "grants": [], "lineage": None}
     with pytest.raises(FormatError):
         terms_from_critical({EXTENSION: nothing})
 
