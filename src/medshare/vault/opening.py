@@ -13,6 +13,7 @@ from medshare.sharing.access import Access
 from medshare.sharing.events import Finished, OnEvent, Phase, Planned, ignore
 from medshare.sharing.workers import Meter
 from medshare.station import Contact, Identity
+from medshare.vault.granted import granting_envelope
 from medshare.vault.origin import Origin, read_origin
 from medshare.vault.store import Vault
 from medshare.vault.stored import StoredParcel, open_stored
@@ -51,7 +52,8 @@ def open_from_vault(
     _plan(stored, meter)
     with PartFolder(output.resolve(), parcel) as part:
         prepared = part.prepare(stored.manifest)
-        access = Access(stored.envelope, vault.station, counted=prepared.placing)
+        granting = granting_envelope(stored.folder, stored.envelope)
+        access = Access(granting, vault.station, counted=prepared.placing)
         access.begin(Permission.EXPORT)
         if not prepared.placing:
             vault.station.record.note(Act.OPEN, entries.parcel(parcel), tier=stored.envelope.tier)

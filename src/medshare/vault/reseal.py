@@ -5,8 +5,8 @@ its content came from; it gets its name when all of it is durable; then the old 
 destroyed.  Whatever is interrupted, the content is there once at least, and a second run ends
 with exactly one.
 
-What the sender signed is lost with the old ciphertext.  What it proved is in the receipt,
-which names every file by its digest.
+What the sender signed is lost with the old ciphertext, but for its grants, which hold on
+(`granted`).  What it proved is in the receipt, which names every file by its digest.
 """
 
 import threading
@@ -28,6 +28,7 @@ from medshare.station import Identity
 from medshare.suites import suite_named
 from medshare.trust.policy import Policy
 from medshare.trust.suite_choice import ALL_SUITES, choose_suite
+from medshare.vault.granted import keep_granting
 from medshare.vault.origin import read_origin, write_origin
 from medshare.vault.store import Vault
 from medshare.vault.stored import StoredParcel, open_stored
@@ -62,6 +63,7 @@ def reseal(
     anew = _Anew(stored, identity, vault.station.policy, now, on_bytes)
     staging = vault.stage(anew.parcel)
     write_origin(staging, stored.envelope, read_origin(stored.folder))
+    keep_granting(staging, stored.folder, stored.envelope, stored.sealed.read_envelope())
     anew.write(ParcelFolder(staging))
     keep_key(staging, anew.envelope, anew.secrets.key, identity)
     vault.commit(anew.parcel)
