@@ -80,6 +80,11 @@ class SoftAuthenticator(CtapDevice):
             Ctap2.CMD.GET_ASSERTION: self._assert,
             Ctap2.CMD.CLIENT_PIN: self._agree,
         }
+        if on_keepalive is not None and data[0] in {
+            Ctap2.CMD.MAKE_CREDENTIAL,
+            Ctap2.CMD.GET_ASSERTION,
+        }:
+            on_keepalive(STATUS.UPNEEDED)
         try:
             answer = doing[Ctap2.CMD(data[0])](request)
         except CtapError as error:
