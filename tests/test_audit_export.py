@@ -54,6 +54,19 @@ def test_each_act_is_a_valid_audit_event(act: Act) -> None:
     assert again == {key: value for key, value in resource.items() if key != "recorded"}
 
 
+def test_an_emergency_has_the_purpose_of_breaking_the_glass() -> None:
+    """It alone states a purpose of use, BTG of HL7 v3, and is DICOM's emergency override."""
+    for act in Act:
+        entry = Entry(7, bytes(32), 1_800_000_000, Event(act, station(StationId(b"s" * 32))))
+        resource = fhir.audit_event(entry, origin=ORIGIN)
+        if act is not Act.EMERGENCY:
+            assert "purposeOfEvent" not in resource
+            continue
+        assert resource["purposeOfEvent"][0]["coding"][0]["code"] == "BTG"
+        assert resource["subtype"][0]["code"] == "110127"
+        assert b"110127" in atna.audit_message(entry, origin=ORIGIN)
+
+
 @settings(max_examples=30)
 @given(ENTRIES)
 def test_any_entry_is_a_valid_audit_event(entry: Entry) -> None:

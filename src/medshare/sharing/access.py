@@ -26,8 +26,14 @@ from medshare.trust.access import Context, Decision, Resource, Subject, decide
 from medshare.trust.access_rules import label_of
 from medshare.trust.policy import Reader, Require
 
-ACTS: Final = {Permission.VIEW: Act.VIEW, Permission.EXPORT: Act.EXPORT}
-"""What the record calls an opening."""
+ACTS: Final = {
+    Permission.VIEW: Act.VIEW,
+    Permission.EXPORT: Act.EXPORT,
+    Permission.ANNOTATE: Act.OPINION,
+    Permission.AMEND: Act.AMEND,
+    Permission.SHARE: Act.SHARE,
+}
+"""What the record calls what a grant allows."""
 BROKEN: Final = "the glass was broken: that is in the record, and others will review it"
 """What is said to whoever broke the glass."""
 
@@ -80,7 +86,7 @@ class Access:
         """
         decision = self.decision(act)
         about = entries.parcel(self.envelope.parcel)
-        with self._station.record.refusals(recorded_as(act), about, tier=self.envelope.tier):
+        with self._station.record.refusals(ACTS[act], about, tier=self.envelope.tier):
             decision.require()
         if decision.overridden and act not in self._broken:
             self._broken[act] = self._note_emergency(decision)
@@ -92,7 +98,7 @@ class Access:
             grant = self.envelope.grant_for(self._station.id)
             limit = 0 if grant is None else grant.openings
             about = entries.parcel(self.envelope.parcel)
-            with self._station.record.refusals(recorded_as(act), about, tier=self.envelope.tier):
+            with self._station.record.refusals(ACTS[act], about, tier=self.envelope.tier):
                 count_opening(self._station.home, self.envelope.parcel, limit=limit)
             self._counted = True
 
@@ -101,7 +107,7 @@ class Access:
         self.decision(act).require()
         envelope = self.envelope
         about, parties = entries.parcel(envelope.parcel), (envelope.sender,)
-        self._station.record.note(recorded_as(act), about, tier=envelope.tier, parties=parties)
+        self._station.record.note(ACTS[act], about, tier=envelope.tier, parties=parties)
 
     def _subject(self, known: Credentials, now: int) -> Subject:
         """Return who asks; the certificates are looked at only where a rule asks for them."""
@@ -161,11 +167,6 @@ def explained(
         station.policy,
     )
     return decision, standing
-
-
-def recorded_as(act: Permission) -> Act:
-    """Return what the record calls *act*."""
-    return ACTS.get(act, Act.SEND)
 
 
 def subject_of(station: StationId, standing: Standing) -> Subject:

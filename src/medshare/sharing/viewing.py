@@ -24,6 +24,7 @@ from medshare.packing import ChunkOpener, ChunkUnpacker
 from medshare.seal import Seal, parse_seal
 from medshare.sharing.access import Access
 from medshare.sharing.incoming import OpenedEnvelope, open_parcel
+from medshare.sharing.withdrawing import learning
 from medshare.station import Contact, Identity, Station
 from medshare.transport.base import Transport
 
@@ -148,7 +149,7 @@ def viewing(
     """
     about = entries.parcel(parcel)
     with station.record.signed(identity.signers):
-        with station.record.refusals(Act.VIEW, about):
+        with learning(parcel, station, transport), station.record.refusals(Act.VIEW, about):
             opened = open_parcel(
                 parcel,
                 identity=identity,
