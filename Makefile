@@ -1,7 +1,7 @@
 # Needs Python 3.11 or newer, git and make; everything else goes into .venv.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help venv demo test test-fast lint format attack fuzz bench bench-compare bench-peers bench-lines bench-budgets bench-codecs vectors clean
+.PHONY: help venv demo test test-fast lint format audit attack fuzz bench bench-compare bench-peers bench-lines bench-budgets bench-codecs vectors clean
 
 # Relative, so that a checkout below a path with spaces works.
 BIN := .venv/bin
@@ -33,6 +33,9 @@ lint: venv ## style, types, and the floors of the house
 format: venv ## let ruff rewrite what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
+
+audit: venv ## published faults of every installed package (pip-audit; needs a network)
+	$(BIN)/python tools/audit.py
 
 attack: venv ## every attack and fault, with its verdict, into reports/attacks.json (half an hour)
 	@$(BIN)/python -m tests.attacks

@@ -16,8 +16,8 @@ here, or there is a reason why it cannot concern medshare. This page is written 
 for every test that is named. Who can do what is in the [threat model](threat-model.md).
 
 Versions of dependencies with known faults are excluded by the bounds in `pyproject.toml`, where the
-fault stands beside the bound. A look-up of all advisories (`pip-audit`) needs a network, so that it
-is no part of `make test`.
+fault stands beside the bound. `make audit` looks up all advisories (`pip-audit`), which needs a
+network, so that it is no part of `make test`; continuous integration does it where it can.
 
 | | where it was | what it would be here | held by | remarks |
 |---|---|---|---|---|
