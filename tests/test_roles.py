@@ -29,9 +29,9 @@ def test_roles_of_ones_own_stand_beside_the_built_in_ones() -> None:
         "attending": {"permissions": ["view"]},
     }
     roles = parse_roles(table)
-    assert roles.find("registrar") == {Permission.VIEW, Permission.ANNOTATE}
+    assert roles.find("registrar") == frozenset({Permission.VIEW, Permission.ANNOTATE})
     assert roles.find("nobody") == NOTHING
-    assert roles.find("attending") == {Permission.VIEW}
+    assert roles.find("attending") == frozenset({Permission.VIEW})
     assert roles.find("trainee") == BUILT_IN["trainee"]
     assert roles.find("professor") is None
     assert ONLY_BUILT_IN.all == dict(BUILT_IN)
