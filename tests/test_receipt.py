@@ -55,6 +55,17 @@ def test_any_other_octets_are_refused(data: bytes) -> None:
         parse_receipt(data)
 
 
+def test_an_emergency_is_stated_or_not() -> None:
+    """A receipt says by which entry the glass was broken, and of another shape it says nothing."""
+    assert RECEIPT.emergency is None
+    stated = replace(RECEIPT, emergency=b"e" * 32)
+    assert parse_receipt(encode_receipt(stated, B.signers)) == stated
+    for wrong in (b"e" * 31, b"", 7, "e" * 32):
+        malformed = replace(RECEIPT, emergency=wrong)  # type: ignore[arg-type]  # on purpose
+        with pytest.raises(FormatError, match="emergency"):
+            parse_receipt(encode_receipt(malformed, B.signers))
+
+
 def test_nobody_signs_for_another() -> None:
     """A receipt signed by others than the keys that it names, or by half of them, is refused."""
     for signers in (C.signers, B.signers[:1], B.signers[::-1], (*B.signers, *C.signers)):

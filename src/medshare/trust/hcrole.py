@@ -25,10 +25,14 @@ ROLES: Final = {
     "physician": "2211",
     "specialist": "2212",
     "nurse": "2221",
+    "midwife": "2222",
+    "paramedic": "2240",
     "dentist": "2261",
     "pharmacist": "2262",
+    "physiotherapist": "2264",
     "physicist": "2111",
     "technician": "3211",
+    "laboratory-technician": "3212",
 }
 """What `--role` may say, with its code in ISCO-08."""
 MAX_ROLES: Final = 16
