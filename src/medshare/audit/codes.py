@@ -96,6 +96,7 @@ EVENTS: Final[dict[Act, tuple[Code, Code | None, str]]] = {
     Act.PUBLISH: (EXPORT, None, "R"),
     Act.BACKUP: (EXPORT, None, "R"),
     Act.DESTROY: (ALERT, ATTRIBUTES, "D"),
+    Act.FORGET: (APPLICATION, CONFIGURATION, "D"),
     Act.REQUEST: (ALERT, NODE, "E"),
 }
 """Event, kind of event, and action: create, read, update, delete or execute."""

@@ -95,6 +95,8 @@ class Act(StrEnum):
     BACKUP = "backup"
     DESTROY = "destroy"
     """A key was destroyed."""
+    FORGET = "forget"
+    """A vault is looked after no longer: keys that it needs may be destroyed."""
     REQUEST = "request"
 
 

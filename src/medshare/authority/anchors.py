@@ -16,15 +16,17 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from medshare import canonical
+from medshare.audit.entries import Act, Kind, Ref
 from medshare.canonical import Fields
 from medshare.disk.atomic import fsync_folder, read_file, storage_errors, write_file
 from medshare.errors import CredentialError, FormatError, StorageError, UsageError
 from medshare.keys.lock import exclusive
 from medshare.station.permissions import private_folder
+from medshare.station.recording import StationRecord
 from medshare.trust.authority_update import concerned, known_list, new_authority, updated
 from medshare.trust.bundle import CRL, PRACTITIONERS, Block
 from medshare.trust.certification import Authority
-from medshare.trust.credential import MAX_CERTIFICATE, load_certificate
+from medshare.trust.credential import MAX_CERTIFICATE, digest_of, load_certificate
 from medshare.trust.petname import check_petname, close_matches, confusable, folded
 from medshare.trust.practitioner_list import MAX_LIST
 from medshare.trust.revocation_list import DEFAULT_MAX_AGE, MAX_CRL, load_crl
@@ -41,8 +43,9 @@ _WHAT: Final = "a trusted authority"
 class Authorities:
     """The trusted authorities of one station, in its folder."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, record: StationRecord | None = None) -> None:
         self._folder = home / FOLDER
+        self._record = record
 
     def add(
         self,
@@ -70,6 +73,7 @@ class Authorities:
                         f"the name '{name}' is taken, or could be mistaken for '{other.name}'",
                         hint="give this authority another name with --name",
                     )
+            self._note(Act.TRUST, authority)
             self._write(authority)
         return authority
 
@@ -101,6 +105,7 @@ class Authorities:
         private_folder(self._folder)
         with self._changing():
             authority = self.named(name)
+            self._note(Act.DISTRUST, authority)
             with storage_errors("remove a trusted authority"):
                 self._path(authority).unlink()
             fsync_folder(self._folder)
@@ -125,6 +130,11 @@ class Authorities:
         with storage_errors("list the trusted authorities"):
             paths = sorted(one for one in self._folder.iterdir() if not one.name.startswith("."))
         return tuple(sorted((_read(path) for path in paths), key=lambda one: folded(one.name)))
+
+    def _note(self, act: Act, authority: Authority) -> None:
+        """Put into the record of this station what it is about to do."""
+        if self._record is not None:
+            self._record.note(act, Ref(Kind.CREDENTIAL, digest_of(authority.anchor)))
 
     def _changing(self) -> AbstractContextManager[None]:
         return exclusive(self._folder / _LOCK, wait=True, what="the authorities are in use")

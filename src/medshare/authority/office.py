@@ -5,6 +5,7 @@ It lives in a folder of its own, best on a machine of its own:
     keys/keystore   the secret key, encrypted
     ca.pem          its certificate, which others import: medshare trust add ca.pem
     register        whom it has certified and revoked, what it has published
+    audit/          its record (`authority.recording`)
 """
 
 from contextlib import AbstractContextManager
@@ -17,6 +18,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtensionOID, NameOID
 
+from medshare.audit.entries import Act, Detail, Details
+from medshare.authority.recording import OfficeRecord
 from medshare.authority.register import (
     REASONS,
     Issued,
@@ -94,6 +97,7 @@ class Office:
     def __init__(self, folder: Path, certificate: x509.Certificate) -> None:
         self.folder = folder
         self.certificate = certificate
+        self.record = OfficeRecord(folder, certificate)
 
     @classmethod
     def create(cls, backend: Backend, folder: Path, *, name: str, now: int) -> "Office":
@@ -109,12 +113,15 @@ class Office:
         private_folder(folder)
         require_private(folder, what="the folder of this authority")
         keys = private_folder(folder / _KEYS)
-        signer = certificate_signer(backend.create(keys, created=now).signers(0))
-        certificate = _own_certificate(name, signer, now=now)
+        store = backend.create(keys, created=now)
+        certificate = _own_certificate(name, certificate_signer(store.signers(0)), now=now)
+        office = cls(folder, certificate)
+        office.record.note(Act.INIT, certificate)
+        office.record.sign(store)
         write_register(folder / _REGISTER, Register())
         octets = write_blocks(certificate_blocks([certificate]))
         write_file(folder / _CERTIFICATE, octets, mode=0o644, what="the certificate")
-        return cls(folder, certificate)
+        return office
 
     @classmethod
     def open(cls, folder: Path) -> "Office":
@@ -160,7 +167,7 @@ class Office:
             ExtensionOID.SUBJECT_DIRECTORY_ATTRIBUTES, encode_role(person.role)
         )
         builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
-        return self._sign(builder.add_extension(roles, critical=False), store)
+        return self._sign(builder.add_extension(roles, critical=False), store, Act.ISSUE)
 
     def renew(self, serial: str, store: KeyStore, *, valid: int, now: int) -> Issued:
         """Certify the person of an earlier certificate again, with the same station and keys.
@@ -181,12 +188,16 @@ class Office:
                 extension.oid == ExtensionOID.SUBJECT_DIRECTORY_ATTRIBUTES
             ):
                 builder = builder.add_extension(extension.value, critical=False)
-        return self._sign(builder, store)
+        return self._sign(builder, store, Act.RENEW)
 
     def revoke(self, serial: str, *, reason: str, now: int) -> Issued:
         """Note that a certificate is revoked; `publish` makes it known."""
         with self._changing():
-            register = self.register().with_revoked(serial, reason=reason, now=now)
+            before = self.register()
+            register = before.with_revoked(serial, reason=reason, now=now)
+            for old, new in zip(before.issued, register.issued, strict=True):
+                if old != new:
+                    self.record.note(Act.REVOKE, new.certificate, station=new.credential.station)
             write_register(self.folder / _REGISTER, register)
             return register.found(serial)
 
@@ -211,7 +222,13 @@ class Office:
                 entries=_listed(register, now=now),
             )
             practitioners = sign_list(content, signer)
+            details: Details = {
+                Detail.DIGEST: practitioners.digest,
+                Detail.COUNT: len(content.entries),
+            }
+            self.record.note(Act.PUBLISH, self.certificate, details=details)
             write_register(self.folder / _REGISTER, register.with_list(practitioners.digest))
+        self.record.sign(store)
         return write_blocks(
             [
                 Block(CRL, crl.public_bytes(Encoding.DER)),
@@ -248,11 +265,14 @@ class Office:
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(loaded(key)), critical=False)
         )
 
-    def _sign(self, builder: x509.CertificateBuilder, store: KeyStore) -> Issued:
+    def _sign(self, builder: x509.CertificateBuilder, store: KeyStore, act: Act) -> Issued:
         certificate = sign_certificate(builder, certificate_signer(store.signers(0)))
+        issued = Issued(certificate)
         with self._changing():
+            self.record.note(act, certificate, station=issued.credential.station)
             write_register(self.folder / _REGISTER, self.register().with_issued(certificate))
-        return Issued(certificate)
+        self.record.sign(store)
+        return issued
 
 
 def require_no_authority(folder: Path) -> None:

@@ -23,10 +23,6 @@ if TYPE_CHECKING:
 
 RELAYS: Final = "/relay/"
 """Stands in the origin of every record of a relay, and of no other."""
-YEAR: Final = 365 * 86400
-OUTPATIENT: Final = 15 * YEAR
-INPATIENT: Final = 30 * YEAR
-"""Seconds for which the law asks to keep the records of outpatients, and of inpatients."""
 
 
 class Moment(click.ParamType[int]):
@@ -289,28 +285,33 @@ def _audited(place: Place, witnesses: Sequence[Path], against: Sequence[Path]) -
 @click.option(
     "--keep-for",
     type=Span(),
-    default=INPATIENT,
     metavar="TIME",
-    help="What the law asks: 15y for outpatients, 30y for inpatients.  [default: 30y]",
+    help="What the law asks: 15y for outpatients, 30y for inpatients.  [default: the policy's]",
 )
 @where_options
 @output_options
-def prune(keep_for: int, where: Where, mode: Mode) -> None:
+def prune(keep_for: int | None, where: Where, mode: Mode) -> None:
     """Delete entries that are older than they must be kept.
 
     Only whole archived parts go, and that they go is recorded. Their hashes stay, so that
     everything that is left can still be proved.
     """
+    from medshare.trust.policy import BUILT_IN, OUTPATIENT
+    from medshare.trust.policy_table import span_text
+
     place = open_place(where)
     if place.log is None:
         raise UsageError("nothing is deleted from a copy")
-    if keep_for < OUTPATIENT:
+    rules = BUILT_IN if place.station is None else place.station.policy
+    kept = rules.keep_record if keep_for is None else keep_for
+    least = OUTPATIENT if rules is BUILT_IN else rules.keep_record
+    if kept < least:
         raise PolicyError(
-            "the record is kept for 15 years at least",
-            hint="15y for outpatients, 30y for inpatients",
+            f"the record is kept for {span_text(least)} at least",
+            hint="15y for outpatients, 30y for inpatients: policy.toml says which",
             code="policy.retention",
         )
-    removed = place.log.prune(before=int(time.time()) - keep_for)
+    removed = place.log.prune(before=int(time.time()) - kept)
     record = {"event": "pruned", "origin": place.origin, "removed": removed}
     what = f"{removed:,} entries were past their time" if removed else "nothing is so old"
     choose(mode).result(record, lambda: what)

@@ -122,6 +122,8 @@ def _sign(place: Place, passphrase_file: Path | None) -> None:
     if place.relay is not None:
         place.log.checkpoint(place.origin, place.relay.signers)
         return
+    if place.station is None:
+        raise UsageError("an authority signs its record whenever it certifies or publishes")
     settings, station = open_station()
     identity = unlock_identity(station, settings, file=passphrase_file)
     place.log.checkpoint(place.origin, identity.signers)

@@ -31,13 +31,14 @@ class Where:
     """What the command line says about the record, and about the keys to check it with."""
 
     relay_data: Path | None = None
+    authority_data: Path | None = None
     log: Path | None = None
     card: Path | None = None
     key: Path | None = None
 
 
 def where_options(command: Command) -> Command:
-    """Add `--relay-data`, `--log`, `--card` and `--key`; the command gets one `where`."""
+    """Add `--relay-data`, `--authority-data`, `--log`, `--card`, `--key`, as one `where`."""
 
     def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
         ctx.params["where"] = replace(ctx.params.get("where", Where()), **{str(param.name): value})
@@ -57,6 +58,9 @@ def where_options(command: Command) -> Command:
         command
     )
     command = option("--card", "FILE", "The card of the station whose record it is.")(command)
+    command = option("--authority-data", "DIR", "The record of the authority in this folder.")(
+        command
+    )
     command = option("--log", "DIR", "A copy of a record; give --card or --key with it.")(command)
     return option("--relay-data", "DIR", "The record of the relay with this data folder.")(command)
 
@@ -108,8 +112,11 @@ class Place:
 
 def open_place(where: Where) -> Place:
     """Return the record that *where* names; the own one when it names none."""
-    if where.relay_data is not None and where.log is not None:
-        raise UsageError("name either the data folder of a relay or a copy of a record, not both")
+    named = [where.relay_data, where.authority_data, where.log]
+    if sum(one is not None for one in named) > 1:
+        raise UsageError("name one record: that of a relay, of an authority, or a copy of one")
+    if where.authority_data is not None:
+        return _authority(where.authority_data)
     if where.relay_data is not None:
         return _relay(where.relay_data, where)
     if where.log is not None:
@@ -139,6 +146,15 @@ def _relay(data: Path, where: Where) -> Place:
     keys = read_keys(where.key) if where.key is not None else key.keys
     folder = data / FOLDER
     return Place(folder, keys, AuditLog(folder), None, key, None, known_names())
+
+
+def _authority(data: Path) -> Place:
+    from medshare.authority.office import Office
+    from medshare.authority.recording import keys_of_authority
+
+    office = Office.open(data)
+    keys, log = keys_of_authority(office.certificate), office.record.log
+    return Place(log.folder, keys, log, None, None, None, known_names())
 
 
 def _given_keys(where: Where, card: "Card | None") -> "LogKeys":

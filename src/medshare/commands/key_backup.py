@@ -3,11 +3,14 @@
 import sys
 import time
 from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import click
 
+from medshare.audit import entries
+from medshare.audit.entries import Act, Detail
 from medshare.commands.opening import open_station
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
@@ -83,10 +86,15 @@ def backup(
         raise UsageError(f"{output} exists; it is not overwritten")
     needed = len(cards) // 2 + 1 if threshold is None else threshold
     data = _sealed(station, settings, cards, needed, file=passphrase_file)
-    who = ", ".join(one.name for one in cards)
+    who, made = ", ".join(one.name for one in cards), parse_backup(data)
+    station.record.note(
+        Act.BACKUP,
+        parties=[one.station for one in cards],
+        details={Detail.DIGEST: sha256(made.id).digest(), Detail.COUNT: needed},
+    )
     note_backup(
         KeyBook(station.home),
-        parse_backup(data).id,
+        made.id,
         now=int(time.time()),
         note=f"{needed} of {who}",
     )
@@ -176,6 +184,8 @@ def release(file: Path, output: Path, yes: bool, passphrase_file: Path | None, m
     called = None if known is None else known.name
     if not yes:
         _confirm_release(found, called)
+    about, digest = entries.station(found.card.station), sha256(found.id).digest()
+    station.record.note(Act.BACKUP, about, details={Detail.DIGEST: digest})
     _write_share(output, found, share)
     with choose(mode) as out:
         out.result(

@@ -105,6 +105,7 @@ def policy_record(rules: "Policy") -> dict[str, Any]:
         },
         "mixed_suites": str(rules.mixed),
         "identity_rotate_after": rules.identity_rotate_after,
+        "keep_record": rules.keep_record,
         "tiers": [
             {
                 "name": one.name,

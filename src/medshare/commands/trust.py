@@ -26,7 +26,8 @@ def _authorities() -> "Authorities":
     from medshare.authority.anchors import Authorities
     from medshare.commands.opening import open_station
 
-    return Authorities(open_station()[1].home)
+    station = open_station()[1]
+    return Authorities(station.home, station.record)
 
 
 def _blocks(file: Path, what: str) -> "tuple[Block, ...]":

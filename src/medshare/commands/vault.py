@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from medshare.audit.entries import Act
 from medshare.commands.opening import match_parcel, open_station
 from medshare.commands.options import Mode, Span, examples, output_options
 from medshare.commands.output import choose
@@ -223,6 +224,7 @@ def forget(folder: Path, yes: bool, mode: Mode) -> None:
         raise UsageError(f"{folder} is none of the vaults of this station", hint=f"known: {known}")
     if not yes:
         _confirm(f"Forget {folder}, with all that is in it?", json=mode.json)
+    station.record.note(Act.FORGET)
     forget_vault(station.home, folder)
     with choose(mode) as out:
         record = {"event": "vault_forgotten", "folder": str(folder), "at": int(time.time())}

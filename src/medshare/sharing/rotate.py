@@ -84,7 +84,9 @@ def rotate_identity(
     be written; what is done then is kept, and the next run goes on.
     """
     with station.changing():
-        tiers = TierKeys(store, station.policy, station.home, clock=lambda: now)
+        tiers = TierKeys(
+            store, station.policy, station.home, clock=lambda: now, record=station.record
+        )
         identity = identity_of(station.card, store, tiers)
         require_clock(station.card, now)
         parcels = parcels_at_hand(station, folders)

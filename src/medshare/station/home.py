@@ -9,6 +9,7 @@
     receipts/               proofs of delivery
     audit/                  the record of what this station did
     policy.toml             what each sensitivity tier demands (`station.policy_file`)
+    policy-seen             which policy the record speaks of last
     key-history, key-uses   what became of keys, and how often they were used
     config.toml             read by `config`, not here
 
@@ -44,7 +45,7 @@ from medshare.manifest import check_label
 from medshare.station.contacts import Contacts
 from medshare.station.identity import Identity, identity_of
 from medshare.station.permissions import private_folder, require_private
-from medshare.station.policy_file import POLICY_FILE, policy_of
+from medshare.station.policy_file import POLICY_FILE, note_policy, policy_of
 from medshare.station.recording import StationRecord
 from medshare.station.tier_keys import TierKeys
 from medshare.suites import suite_of_keys
@@ -215,7 +216,9 @@ class Station:
 
         Raises KeyUnavailableError when it does not belong to the card.
         """
-        return identity_of(self.card, store, TierKeys(store, self.policy, self.home))
+        note_policy(self.home, self.record)
+        tiers = TierKeys(store, self.policy, self.home, record=self.record)
+        return identity_of(self.card, store, tiers)
 
     @cached_property
     def policy(self) -> Policy:

@@ -11,11 +11,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from medshare.audit.entries import Act, Detail
 from medshare.errors import KeyUnavailableError
 from medshare.keys.base import KekRecord, KeyStore, newest_generation
 from medshare.keys.kek import ALGORITHM_OF_SUITE
 from medshare.keys.material import suite_at_rest
 from medshare.station.key_book import Entry, Happened, KeyBook
+from medshare.station.recording import StationRecord
 from medshare.suites.base import KEY_SIZE
 from medshare.trust.policy import Policy
 
@@ -32,9 +34,16 @@ class TierKeys:
     """The KEKs in *store* for the station in *home*; used from one thread."""
 
     def __init__(
-        self, store: KeyStore, policy: Policy, home: Path, clock: Callable[[], float] = time.time
+        self,
+        store: KeyStore,
+        policy: Policy,
+        home: Path,
+        clock: Callable[[], float] = time.time,
+        *,
+        record: StationRecord | None = None,
     ) -> None:
         self.book = KeyBook(home)
+        self._record = record
         self._store = store
         self._policy = policy
         self._clock = clock
@@ -140,7 +149,10 @@ class TierKeys:
             self.book.set_uses({name: n for name, n in counted.items() if name in {*here, label}})
 
     def destroy(self, label: str, note: str = "") -> None:
-        """Destroy the KEK called *label*; the history keeps that it existed."""
+        """Destroy the KEK called *label*; history and record keep that it existed."""
+        if self._record is not None:
+            details = {Detail.GENERATION: number_of(label)}
+            self._record.note(Act.DESTROY, tier=tier_of(label), details=details)
         self._store.destroy_kek(label)
         self.book.add(Entry(int(self._clock()), Happened.DESTROYED, label, note))
 

@@ -34,6 +34,9 @@ VERSION: Final = 1
 KEYSTORES: Final = ("file", "keyring", "pkcs11")
 """Kinds of keystores that a tier may allow."""
 MAX_TIERS: Final = 16
+OUTPATIENT: Final = 15 * 365 * 86400
+INPATIENT: Final = 30 * 365 * 86400
+"""Seconds for which the law asks to keep the records of outpatients, and of inpatients."""
 MAX_USES: Final = 1 << 32
 """Keys that one KEK may wrap at most: a bound for any cipher with random nonces of 96 bits
 (NIST SP 800-38D §8.3), kept to also by AES key wrap, which needs none."""
@@ -47,6 +50,7 @@ _KEYS: Final = (
     "departments",
     "identity",
     "mixed_suites",
+    "record",
     "roles",
     "tiers",
     "version",
@@ -192,6 +196,8 @@ class Policy:
     mixed: Mixed = Mixed.ASK
     access: AccessRules = UNRESTRICTED
     roles: Roles = ONLY_BUILT_IN
+    keep_record: int = INPATIENT
+    """Seconds for which entries of the record are kept at least."""
 
     def tier(self, name: str) -> TierPolicy:
         """Return the tier called *name*; raise PolicyError when there is none."""
@@ -247,7 +253,17 @@ def parse_policy(table: Mapping[str, object]) -> Policy:
         mixed=one_of(table.get("mixed_suites", str(Mixed.ASK)), Mixed, "mixed_suites"),
         access=parse_access(table.get("departments"), table.get("break_glass")),
         roles=roles,
+        keep_record=_keep_record(table.get("record", {})),
     )
+
+
+def _keep_record(value: object) -> int:
+    table = table_of(value, "record")
+    require_known(table, ("keep_for",), "record")
+    kept = span_of(table, "keep_for", INPATIENT, "record")
+    if kept < OUTPATIENT:
+        raise invalid("record.keep_for is less than 15 years, which the law asks for")
+    return kept
 
 
 def _tiers(value: object, roles: Roles) -> tuple[TierPolicy, ...]:
@@ -304,6 +320,9 @@ def to_toml(policy: Policy) -> str:
         "",
         "[identity]",
         f'rotate_after = "{span_text(policy.identity_rotate_after)}"',
+        "",
+        "[record]",
+        f'keep_for = "{span_text(policy.keep_record)}"',
     ]
     for tier in policy.tiers:
         lines += [
