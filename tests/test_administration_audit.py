@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,11 +10,33 @@ from pathlib import Path
 
 import pytest
 
+from medshare.audit import entries
 from medshare.audit.entries import Act
-from medshare.trust.orders import Action
-from tests.admin_case import BEN, ENROLL, STRANGER, carried, governed_case
+from medshare.relay.admin_store import AdminStore
+from medshare.relay.founding import require_unadministered
+from medshare.relay.recording import RelayRecord
+from medshare.trust.charter import Charter
+from medshare.trust.orders import Action, Administrator
+from medshare.wire import problems, routes
+from medshare.wire.admin_bodies import State
+from medshare.wire.routes import Target
+from tests.admin_case import (
+    ANNA,
+    BEN,
+    CLEO,
+    ENROLL,
+    STRANGER,
+    carried,
+    charter_at,
+    governed_case,
+    name_administrators,
+)
+from tests.builder import make_identity
 from tests.conftest import ROOT
-from tests.test_administration import judged, left_by_alice, removed_by_alice
+from tests.relay_case import NOW, Case, signed
+from tests.running_relay import enroll
+from tests.suites.transport_suite import BOB
+from tests.test_administration import PARCEL, judged, left_by_alice, removed_by_alice
 
 
 def test_an_auditor_finds_what_was_done_without_a_quorum(tmp_path: Path) -> None:
@@ -52,6 +75,68 @@ def test_a_sender_removes_his_own_parcel_without_a_proposal(tmp_path: Path) -> N
         left_by_alice(case)
         assert removed_by_alice(case).status == 204
         assert judged(case) == replace(judged(case), approved=0, objections=())
+
+
+def test_an_auditor_finds_a_charter_that_nobody_voted_for(tmp_path: Path) -> None:
+    """Whoever puts his own charter into the folder rules the relay, and shows it by each act."""
+    data, mallory, friend = tmp_path / "relay", make_identity("mallory"), make_identity("friend")
+    with governed_case(data):
+        forged = Charter(
+            charter_at(data).relay, 0, 2, tuple(Administrator(o.card) for o in (mallory, friend))
+        )
+    AdminStore(data, data / "audit").put_charter(forged)
+    enroll(data, mallory, friend)
+    with governed_case(data) as case:
+        assert carried(case, ENROLL, by=(mallory, friend)).state is State.DONE
+        found = judged(case).objections
+        assert [one.act for one in found] == [Act.PROPOSE, Act.APPROVE, Act.ENROL]
+
+
+def test_taking_the_charter_away_hides_nothing_that_follows(tmp_path: Path) -> None:
+    """Without its folder the relay obeys the command line again; the record still speaks."""
+    data = tmp_path / "relay"
+    with governed_case(data):
+        pass
+    shutil.rmtree(data / "admin")
+    require_unadministered(data, "enroll CARD")
+    record = RelayRecord(data, lambda: NOW)
+    record.note(Act.ENROL, None, entries.station(STRANGER.station))
+    with Case(data).open() as case:
+        assert [one.act for one in judged(case).objections] == [Act.ENROL]
+
+
+def test_naming_others_again_after_the_charter_was_taken_away_is_found(tmp_path: Path) -> None:
+    """A second first charter is in the record, and no quorum of the old one stands behind it."""
+    data = tmp_path / "relay"
+    with governed_case(data):
+        pass
+    shutil.rmtree(data / "admin")
+    name_administrators(data, make_identity("mallory"), make_identity("friend"))
+    with Case(data).open() as case:
+        found = judged(case).objections
+        assert {one.act for one in found} == {Act.ENROL, Act.ADMINISTER}
+
+
+def test_a_crash_while_naming_administrators_is_no_fault(tmp_path: Path) -> None:
+    """Named once in the record and not yet in force, the same administrators are named again."""
+    data = tmp_path / "relay"
+    with governed_case(data):
+        pass
+    (data / "admin" / "charter").unlink()
+    name_administrators(data, ANNA, BEN, CLEO)
+    with Case(data).open() as case:
+        assert judged(case).objections == ()
+
+
+def test_an_administrator_reads_nothing_of_a_parcel(tmp_path: Path) -> None:
+    """To the relay he is no party: not even ciphertext, state or receipts are shown to him."""
+    with governed_case(tmp_path / "relay") as case:
+        left_by_alice(case)
+        for route in routes.ROUTES:
+            if route.method == "GET" and "{parcel}" in route.template:
+                target = Target(route, PARCEL.id, 0, BOB.station)
+                query = "wait=0" if route.query else ""
+                assert case.ask(signed(ANNA, target, query=query)).code == problems.NOT_FOUND
 
 
 # --- crashes -------------------------------------------------------------------------------
