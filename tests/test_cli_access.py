@@ -154,6 +154,26 @@ def test_a_page_shows_the_parcel_until_it_is_ended(town: Town) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.service
+def test_a_page_is_short_where_openings_are_counted(town: Town) -> None:
+    """What a relay would take for another opening is not begun: nine minutes at most."""
+    line = SEND.format("counted", "trainee") + " --openings 1"
+    parcel = str(town.json("sender", line)["parcel"])
+    process = subprocess.Popen(
+        command("view", parcel, "--folder", "counted", "--json"),
+        stdout=subprocess.PIPE,
+        cwd=town.root,
+        env=environment(town, "wang"),
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["seconds"] == 540
+    finally:
+        process.kill()
+        process.communicate(timeout=PATIENCE)
+
+
 def explained(town: Town, who: str, words: str) -> dict[str, Any]:
     """What `policy explain` says, with its rules by name."""
     record = town.json(who, f"policy explain {words}")

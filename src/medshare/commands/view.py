@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 _TO_VIEW: Final = ("medshare.sharing.viewing", "medshare.codecs.planes", "medshare.commands.views")
 _HALF_AN_HOUR: Final = 1800
+_ONE_OPENING: Final = 540
+"""Seconds for which a page is there at most where openings are counted: what is fetched ten
+minutes after the seal is, to the relay, another opening (docs/grants.md §4)."""
 
 
 @click.command(
@@ -91,7 +94,7 @@ def view(
             if file is not None:
                 _show(found, file, mode)
             else:
-                _serve(found, seconds, mode)
+                _serve(found, min(seconds, _ONE_OPENING) if found.counted else seconds, mode)
 
 
 def _require_terminal() -> None:

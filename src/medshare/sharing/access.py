@@ -66,6 +66,12 @@ class Access:
         """The leaf hash of the entry that says that the glass was broken; None if it was not."""
         return next(iter(self._broken.values()), None)
 
+    @property
+    def counted(self) -> bool:
+        """Whether the sender has set a number of openings for this station."""
+        grant = self.envelope.grant_for(self._station.id)
+        return grant is not None and grant.openings > 0
+
     def decision(self, act: Permission) -> Decision:
         """Return whether *act* is allowed now, and what each rule says; nothing is recorded."""
         now = int(self._clock())

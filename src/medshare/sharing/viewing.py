@@ -68,6 +68,11 @@ class Viewing:
         return self._access.emergency is not None
 
     @property
+    def counted(self) -> bool:
+        """Whether the sender has set a number of openings."""
+        return self._access.counted
+
+    @property
     def note(self) -> str:
         """The note of the sender."""
         return self._opened.manifest.note
