@@ -1,6 +1,7 @@
 """The HTTP server over real sockets: bounds, refusals, an end that is clean or sudden."""
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -19,7 +20,7 @@ from cryptography.hazmat.primitives import serialization
 
 from medshare.errors import UsageError
 from medshare.relay.guard import ClientStalledError, ServerLimits
-from medshare.relay.serving import listen
+from medshare.relay.serving import _why_not, listen
 from medshare.wire import problems
 from tests.running_server import PATIENCE, Certificate, client, running
 from tests.serving_app import BLOCK
@@ -88,6 +89,36 @@ def test_an_address_that_cannot_be_is_refused(host: str, port: int) -> None:
     """A port out of range is an error of use."""
     with pytest.raises(UsageError, match="cannot listen"):
         listen(host, port, tls_cert=None, tls_key=None, limits=ServerLimits())
+
+
+def test_a_port_in_use_is_said_in_a_sentence() -> None:
+    """The sentence says what is there and what to do, and holds no text of the system."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(UsageError) as caught:
+            listen("127.0.0.1", port, tls_cert=None, tls_key=None, limits=ServerLimits())
+    told = f"cannot listen on 127.0.0.1 port {port}: another program listens there"
+    assert caught.value.message == told
+    assert "--listen" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("error", "why", "helps"),
+    [
+        (OSError(errno.EADDRNOTAVAIL, "raw"), "no such address", "one of its own"),
+        (OSError(errno.EACCES, "raw"), "for the system", "CAP_NET_BIND_SERVICE"),
+        (socket.gaierror(socket.EAI_NONAME, "raw"), "no machine", ""),
+        (UnicodeError("raw"), "no machine", ""),
+        (OSError(errno.EMFILE, "raw"), "too many open files", ""),
+    ],
+    ids=str,
+)
+def test_what_keeps_from_listening_is_said_in_words(error: OSError, why: str, helps: str) -> None:
+    """Each reason has words of ours, and a hint where there is something to do."""
+    reason, hint = _why_not(error)
+    assert why in reason
+    assert helps in (hint or "")
+    assert "raw" not in reason
 
 
 def test_certificates_that_cannot_be_used_are_refused(

@@ -7,7 +7,9 @@ server share the port in silence.  docs/decisions/0003-http-path.md has the meas
 """
 
 import asyncio
+import errno
 import ipaddress
+import os
 import signal
 import socket
 import ssl
@@ -211,8 +213,25 @@ def _bound(host: str, port: int) -> socket.socket:
         )[0]
         return socket.create_server(address[:2], family=family, backlog=_BACKLOG)
     except (OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UsageError(f"cannot listen on {host} port {port}: {reason}".lower()) from error
+        reason, hint = _why_not(error)
+        raise UsageError(f"cannot listen on {host} port {port}: {reason}", hint=hint) from error
+
+
+def _why_not(error: OSError | UnicodeError) -> tuple[str, str | None]:
+    """Return why an address cannot be bound, and what to do about it."""
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return "another program listens there", "stop it, or name another port with --listen"
+    if number == errno.EACCES:
+        return (
+            "ports below 1024 are for the system",
+            "name one above, or give the service CAP_NET_BIND_SERVICE",
+        )
+    if number == errno.EADDRNOTAVAIL:
+        return "this machine has no such address", "name one of its own, or none: --listen :8443"
+    if isinstance(error, socket.gaierror) or not isinstance(error, OSError):
+        return "there is no machine of that name", None
+    return os.strerror(error.errno or 0).lower(), None
 
 
 def _checked_tls(cert: Path | None, key: Path | None) -> tuple[Path, Path] | None:

@@ -17,6 +17,7 @@ from medshare.errors import (
     MedshareError,
     RelayUnavailableError,
     TransferError,
+    UntrustedSignerError,
     UsageError,
 )
 from medshare.transport.pool import read_into
@@ -114,11 +115,22 @@ def mapped_errors(*, relay: str = "") -> Iterator[None]:
 
 def _network_error(error: Exception) -> MedshareError:
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-        return TransferError(
-            str(error),
-            hint="if the system does not know the relay's authority, set MEDSHARE_RELAY_CA",
-            code="transfer.certificate",
+        return UntrustedSignerError(
+            str(error), hint=_certificate_hint(error.__cause__), code="transfer.certificate"
         )
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return UsageError(str(error))
     return RelayUnavailableError(str(error) or "the connection to the relay failed")
+
+
+def _certificate_hint(error: ssl.SSLCertVerificationError) -> str:
+    """Return what to do about a certificate that does not verify (X509_verify_cert_error(3))."""
+    message = getattr(error, "verify_message", "").lower()
+    if "mismatch" in message:
+        return (
+            "use the name for which the certificate was issued; its operator gives it names "
+            "by subjectAltName"
+        )
+    if "expired" in message or "not yet valid" in message:
+        return "check the clock of this machine, and tell the operator of the relay"
+    return "if the system does not know the relay's authority, set MEDSHARE_RELAY_CA to its file"
