@@ -59,10 +59,14 @@ class ScriptedServer:
     """Runs *script* for each connection, in a thread of its own, until the connection ends."""
 
     def __init__(
-        self, script: Callable[[Peer], object], *, authority: trustme.CA | None = None
+        self,
+        script: Callable[[Peer], object],
+        *,
+        authority: trustme.CA | None = None,
+        names: tuple[str, ...] = (),
     ) -> None:
         self._script = script
-        self._tls = server_tls(authority) if authority else None
+        self._tls = server_tls(authority, *names) if authority else None
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'https' if authority else 'http'}://127.0.0.1:{self.port}"

@@ -9,6 +9,7 @@ import httpx
 import pytest
 import trustme
 
+from medshare import cli
 from medshare.errors import (
     AccessDeniedError,
     IntegrityError,
@@ -17,6 +18,7 @@ from medshare.errors import (
     RelayRefusedError,
     RelayUnavailableError,
     TransferError,
+    UntrustedSignerError,
 )
 from medshare.ids import ParcelId
 from medshare.transport.answers import mapped_errors
@@ -247,17 +249,31 @@ def test_a_relay_that_stalls_is_given_up() -> None:
 
 
 def test_a_certificate_that_is_not_trusted_is_not_tried_again(tmp_path: Path) -> None:
-    """A relay whose certificate another authority issued is an error with a hint, at once."""
+    """A relay whose certificate another authority issued is a matter of trust, said at once."""
     good, other = trustme.CA(), trustme.CA()
     other.cert_pem.write_to_path(tmp_path / "other.pem")
     with ScriptedServer(always(lambda p: p.answer()), authority=good) as server:
         transport = RelayTransport(server.url, requester(ALICE), ca_file=tmp_path / "other.pem")
-        with pytest.raises(TransferError) as caught:
+        with pytest.raises(UntrustedSignerError) as caught:
             transport.inbox()
         transport.close()
     assert not caught.value.retryable
+    assert cli.exit_code(caught.value) == 4
     assert caught.value.code == "transfer.certificate"
     assert "MEDSHARE_RELAY_CA" in str(caught.value.hint)
+
+
+def test_a_certificate_for_another_name_is_said_to_be_one(tmp_path: Path) -> None:
+    """The hint speaks of names, as the authority is known."""
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+    answer = always(lambda p: p.answer())
+    with ScriptedServer(answer, authority=authority, names=("elsewhere.example",)) as server:
+        transport = RelayTransport(server.url, requester(ALICE), ca_file=tmp_path / "ca.pem")
+        with pytest.raises(UntrustedSignerError, match="mismatch") as caught:
+            transport.inbox()
+        transport.close()
+    assert "subjectAltName" in str(caught.value.hint)
 
 
 def foreign_errors() -> Iterator[Exception]:
@@ -299,6 +315,5 @@ def test_a_certificate_error_is_told_from_other_failures() -> None:
     """Only a certificate that does not verify counts as one."""
     failure = httpx.ConnectError("the certificate of the relay is not accepted")
     failure.__cause__ = ssl.SSLCertVerificationError()
-    with pytest.raises(TransferError) as caught, mapped_errors():
+    with pytest.raises(UntrustedSignerError), mapped_errors():
         raise failure
-    assert not isinstance(caught.value, RelayUnavailableError)
