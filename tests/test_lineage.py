@@ -261,11 +261,7 @@ class Model:
 def test_no_sequence_of_acts_gives_anyone_what_no_grant_gave(
     first: tuple[Grant, ...], acts: list[Act]
 ) -> None:
-    """The chain is accepted exactly as far as the model allows, and nobody gains by it.
-
-    Whatever somebody other than the owner may do in the end, and until when, a grant that the
-    owner signed gave to somebody.
-    """
+    """What the model allows is accepted, nothing else, and all power is from the owner's grants."""
     model, made = Model(first), original(A, *first)
     by_owner = list(first)
     for number, act in enumerate(acts):

@@ -165,6 +165,12 @@ class Terms:
     """A short code of the department that it comes from, or ''; nothing about a patient."""
     lineage: Lineage | None = None
 
+    def bars(self, station: StationId) -> bool:
+        """Tell whether *station* is granted something, and may not view."""
+        return any(
+            one.station == station and not one.allows(Permission.VIEW) for one in self.grants
+        )
+
     def to_critical(self) -> dict[str, canonical.Value]:
         """Return the envelope's `critical`: empty when there is nothing to say."""
         if self == Terms():

@@ -20,6 +20,9 @@ from medshare.errors import UsageError
 from medshare.grant import Kind
 
 if TYPE_CHECKING:
+    from medshare.commands.lines import Output
+    from medshare.sharing.conditions import Conditions, Continuation
+    from medshare.sharing.send import SendOptions, SendResult
     from medshare.station import Contact, Station
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -137,31 +140,28 @@ def _continue(
     **options: Any,
 ) -> None:
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
-        from medshare.sharing import continuing
-        from medshare.sharing.send import SendOptions, send
+        from medshare.sharing.continuing import continuation, received_files
+        from medshare.sharing.send import send
 
         chosen = parcel_named(parcel, station, transport)
-        before = continuing.continuation(chosen, kind, station=station, transport=transport)
+        before = continuation(chosen, kind, station=station, transport=transport)
         to, roles = recipients(names, station)
         to = to or [_sender(before.parent.sender, station)]
         asked = conditions(granted, to, roles, station)
-        stations = [one.station for one in to]
-        after = continuing.conditions_after(before, station.id, stations, asked=asked)
         result = send(
-            paths or continuing.received_files(chosen, station),
+            paths or received_files(chosen, station),
             to=to,
             identity=identity,
             station=station,
             transport=transport,
-            options=SendOptions(
-                tier=before.parent.tier,
-                keep_for=options["keep_for"] or 0,
-                note=options["note"],
-                conditions=after,
-            ),
+            options=_options(before, to, asked, station, **options),
             on_event=out.event,
         )
-        route = transport.route
+    _show(result, to, transport.route, out)
+
+
+def _show(result: "SendResult", to: "Sequence[Contact]", route: str, out: "Output") -> None:
+    """Say what was sent, as `medshare send` does."""
     from medshare.commands import records, views
 
     called = {contact.station: contact.name for contact in to}
@@ -170,6 +170,24 @@ def _continue(
         records.sent(result, names=called, route=route),
         lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
     )
+
+
+def _options(
+    before: "Continuation",
+    to: "Sequence[Contact]",
+    asked: "Conditions",
+    station: "Station",
+    *,
+    keep_for: int | None,
+    note: str,
+) -> "SendOptions":
+    """Return how to send what continues *before*: of its tier, and within what it allows."""
+    from medshare.sharing.continuing import conditions_after
+    from medshare.sharing.send import SendOptions
+
+    stations = [one.station for one in to]
+    after = conditions_after(before, station.id, stations, asked=asked)
+    return SendOptions(tier=before.parent.tier, keep_for=keep_for or 0, note=note, conditions=after)
 
 
 def _sender(sender: bytes, station: "Station") -> "Contact":

@@ -68,6 +68,50 @@ def _roles(
     return [CompletionItem(role) for role in BUILT_IN if role.startswith(incomplete)]
 
 
+_OPTIONS: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
+    (
+        ("--role",),
+        {
+            "metavar": "ROLE",
+            "shell_complete": _roles,
+            "help": "What recipients may do: attending, consultant, trainee, or an own role.",
+        },
+    ),
+    (
+        ("--purpose",),
+        {
+            "type": click.Choice([str(one) for one in Purpose], case_sensitive=False),
+            "metavar": "CODE",
+            "help": "Why, as HL7 has it: TREAT, ETREAT, HRESCH, HQUALIMP…  [default: TREAT]",
+        },
+    ),
+    (
+        ("--grant-until", "lasts"),
+        {"type": Span(), "metavar": "TIME", "help": "The grant ends after so long (12h, 30d)."},
+    ),
+    (
+        ("--openings",),
+        {
+            "type": click.IntRange(1, MAX_OPENINGS),
+            "metavar": "N",
+            "help": "How often it may be opened.",
+        },
+    ),
+    (
+        ("--permit",),
+        {
+            "type": click.Choice([str(one) for one in Permission]),
+            "multiple": True,
+            "help": "Allow this beside what the role has; may be repeated.",
+        },
+    ),
+    (
+        ("--department",),
+        {"default": "", "metavar": "CODE", "help": "Where it comes from, such as psychiatry."},
+    ),
+)
+
+
 def grant_options(command: Command) -> Command:
     """Add `--role` and what goes with it; the command receives them as one `granted`."""
 
@@ -76,38 +120,8 @@ def grant_options(command: Command) -> Command:
         ctx.params["granted"] = replace(before, **{str(param.name): value})
         return value
 
-    def option(*names: str, **how: Any) -> Callable[[Command], Command]:
-        return click.option(*names, expose_value=False, callback=gather, **how)
-
-    for add in (
-        option("--department", default="", metavar="CODE", help="Where it comes from: psychiatry."),
-        option(
-            "--permit",
-            type=click.Choice([str(one) for one in Permission]),
-            multiple=True,
-            help="Allow this beside what the role has; may be repeated.",
-        ),
-        option(
-            "--openings",
-            type=click.IntRange(1, MAX_OPENINGS),
-            metavar="N",
-            help="How often it may be opened.",
-        ),
-        option("--grant-until", "lasts", type=Span(), metavar="TIME", help="The grant ends (30d)."),
-        option(
-            "--purpose",
-            type=click.Choice([str(one) for one in Purpose], case_sensitive=False),
-            metavar="CODE",
-            help="Why, as HL7 has it: TREAT, ETREAT, HRESCH, HQUALIMP, HLEGAL…  [default: TREAT]",
-        ),
-        option(
-            "--role",
-            metavar="ROLE",
-            shell_complete=_roles,
-            help="What recipients may do: attending, consultant, trainee, or an own role.",
-        ),
-    ):
-        command = add(command)
+    for names, how in reversed(_OPTIONS):
+        command = click.option(*names, expose_value=False, callback=gather, **how)(command)
     return command
 
 

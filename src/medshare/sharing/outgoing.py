@@ -29,7 +29,6 @@ from medshare.envelope import (
     parse_envelope,
 )
 from medshare.errors import FormatError, IntegrityError, KeyUnavailableError, StorageError
-from medshare.grant import Permission
 from medshare.ids import PARCEL_ID_SIZE, ParcelId, StationId, parcel_id_from_text
 from medshare.manifest import FileEntry, Manifest
 from medshare.pace import Timetable
@@ -308,8 +307,7 @@ def facts_of(
     terms = options.conditions.terms(
         [one.station for one in to], identity.station, now=now, end=end
     )
-    barred = {one.station for one in terms.grants if not one.allows(Permission.VIEW)}
-    viewers = [one for one in to if one.station not in barred]
+    viewers = [one for one in to if not terms.bars(one.station)]
     return Envelope(
         parcel=secrets.parcel,
         suite=suite.name,
