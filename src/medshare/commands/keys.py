@@ -7,6 +7,7 @@ import click
 
 from medshare.commands.key_backup import adopt, backup, release, restore
 from medshare.commands.key_copies import backups
+from medshare.commands.keys_factor import keys_second_factor
 from medshare.commands.opening import open_station
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
@@ -32,6 +33,7 @@ keys.add_command(backup)
 keys.add_command(backups)
 keys.add_command(release)
 keys.add_command(restore)
+keys.add_command(keys_second_factor)
 
 
 @keys.command("list")

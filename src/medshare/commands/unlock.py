@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -28,6 +29,7 @@ from medshare.keys.passphrase import (
 )
 from medshare.keys.pkcs11 import TokenBackend
 from medshare.keys.pkcs11_uri import Pkcs11Uri, parse_uri, require_no_module, require_token
+from medshare.keys.second_factor import SecondFactor, Touch
 from medshare.station import Identity, Station
 
 Opened = TypeVar("Opened")
@@ -76,7 +78,34 @@ def unlock_keystore(
             file,
             prompt=_PIN,
         )
-    return _unlock(settings, _recorded(station, station.keystore), file, prompt=PROMPT)
+    touch = touching()
+    return _unlock(
+        settings,
+        _recorded(
+            station, lambda passphrase: station.keystore_with(FileBackend(passphrase, touch=touch))
+        ),
+        file,
+        prompt=PROMPT,
+    )
+
+
+def touching() -> Touch:
+    """Return how the second factor of a keystore is come by: one touch, however many tries."""
+
+    @cache
+    def touched(factor: SecondFactor) -> bytes:
+        from medshare.keys.second_factor import ORIGIN
+        from medshare.keys.security_key import one_security_key
+
+        def say(sentence: str) -> None:
+            click.echo(f"medshare: {sentence}", err=True)
+
+        with one_security_key(terminal(), say) as key:
+            salts = {one.credential: one.salt for one in factor.keys}
+            credential, secret = key.secret(ORIGIN, salts, challenge=os.urandom(32))
+            return factor.unwrap(credential, secret)
+
+    return touched
 
 
 def _recorded(

@@ -46,6 +46,8 @@ from medshare.keys.sealed import (
     parse_sealed,
     store_key_for,
 )
+from medshare.keys.second_factor import FILE as SECOND_FACTOR
+from medshare.keys.second_factor import Touch, passphrase_for, remove_second_factor
 from medshare.suites.base import SYSTEM_RANDOM, Opener, PublicKey, RandomBytes, Signer
 from medshare.suites.kem import opener_from_seed
 from medshare.suites.signatures import signer_from_seed
@@ -64,6 +66,8 @@ class FileBackend:
     passphrase: bytes
     suite: str = "intl"
     cost: KdfCost = DEFAULT_COST
+    touch: Touch | None = None
+    """How to come by the second factor, where the keystore has one."""
 
     def __repr__(self) -> str:
         return "FileBackend()"
@@ -72,6 +76,8 @@ class FileBackend:
         self, folder: Path, *, created: int, material: Material | None = None
     ) -> "FileKeyStore":
         """Make a keystore in *folder* with keys of the suite, or with *material* of a backup."""
+        if (folder / SECOND_FACTOR).exists():  # of a keystore that is gone
+            remove_second_factor(folder)
         return FileKeyStore.create(
             folder / KEYSTORE_FILE,
             self.passphrase,
@@ -83,7 +89,12 @@ class FileBackend:
 
     def open(self, folder: Path) -> "FileKeyStore":
         """Return the keystore in *folder*; one that costs less to guess is raised to the cost."""
-        return FileKeyStore.open(folder / KEYSTORE_FILE, self.passphrase, cost=self.cost)
+        path = folder / KEYSTORE_FILE
+        passphrase = self.passphrase
+        if (folder / SECOND_FACTOR).exists():
+            salt = _read(path)[1].header.salt
+            passphrase = passphrase_for(folder, salt, passphrase, self.touch)
+        return FileKeyStore.open(path, passphrase, cost=self.cost)
 
 
 class FileKeyStore:
@@ -241,6 +252,17 @@ class FileKeyStore:
         """Return the key that `wrap_key` wrapped."""
         self._has_kek(label)
         return self._material.kek(label).unwrap(wrapped)
+
+    @property
+    def salt(self) -> bytes:
+        """The salt of the file: it names this very derivation, and no other."""
+        return self._key.header.salt
+
+    def change_passphrase(self, passphrase: bytes, *, salt: bytes) -> None:
+        """Let the file open with *passphrase* from now on, derived with *salt*, which is new."""
+        header = self._key.header
+        anew = new_store_key(passphrase, header.cost, random=lambda _size: salt, suite=header.suite)
+        self._write(self._material, anew)
 
     def _has_kek(self, label: str) -> bool:
         """Tell whether there is a KEK called *label*, also one that another process has made."""

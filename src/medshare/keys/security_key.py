@@ -6,7 +6,7 @@ extension `prf` (hmac-secret): 32 octets that only this key can compute, and onl
 touches it.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -54,7 +54,7 @@ class SecurityKey:
     def answer(self, challenge: Challenge, *, origin: str) -> Proof:
         """Sign *challenge* of the relay at *origin*; raises as `new_factor`."""
         response = self._assert(
-            origin, challenge.challenge, challenge.credentials, verify=challenge.verify, salt=None
+            origin, challenge.challenge, challenge.credentials, verify=challenge.verify
         )
         return Proof(
             FIDO2,
@@ -74,9 +74,14 @@ class SecurityKey:
             )
         return bytes(response.raw_id)
 
-    def secret(self, origin: str, credential: bytes, salt: bytes, *, challenge: bytes) -> bytes:
-        """Return the secret of *credential* for *salt*; raises as `new_factor`."""
-        response = self._assert(origin, challenge, (credential,), verify=True, salt=salt)
+    def secret(
+        self, origin: str, salts: Mapping[bytes, bytes], *, challenge: bytes
+    ) -> tuple[bytes, bytes]:
+        """Return which of the credentials in *salts* this key has, and its secret for the salt.
+
+        Raises as `new_factor`.
+        """
+        response = self._assert(origin, challenge, tuple(salts), verify=True, salts=salts)
         results = dict(response.client_extension_results.get("prf") or {}).get("results") or {}
         value = dict(results).get("first")
         if isinstance(value, str):
@@ -85,7 +90,7 @@ class SecurityKey:
             value = websafe_decode(value)
         if not isinstance(value, bytes) or len(value) != SECRET_SIZE:
             raise KeyUnavailableError("the security key gave no secret")
-        return value
+        return bytes(response.raw_id), value
 
     def _make(
         self,
@@ -121,7 +126,7 @@ class SecurityKey:
         credentials: Sequence[bytes],
         *,
         verify: bool,
-        salt: bytes | None,
+        salts: Mapping[bytes, bytes] | None = None,
     ) -> Any:
         options = {
             "challenge": challenge,
@@ -129,7 +134,7 @@ class SecurityKey:
             "allowCredentials": [{"type": "public-key", "id": one} for one in credentials],
             "userVerification": _verification(verify=verify),
             "timeout": _PATIENCE,
-            "extensions": {} if salt is None else {"prf": {"eval": {"first": salt}}},
+            "extensions": {} if salts is None else {"prf": {"evalByCredential": _firsts(salts)}},
         }
         with _failures():
             return self._client(origin).get_assertion(_request(options)).get_response(0)
@@ -176,6 +181,12 @@ def _webauthn(value: Any) -> Any:
         case list():
             return [_webauthn(one) for one in value]
     return value
+
+
+def _firsts(salts: Mapping[bytes, bytes]) -> dict[str, Any]:
+    from fido2.utils import websafe_encode
+
+    return {websafe_encode(credential): {"first": salt} for credential, salt in salts.items()}
 
 
 def _verification(*, verify: bool) -> str:
