@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from medshare.audit import entries
 from medshare.disk.atomic import read_file
 from medshare.envelope import MAX_ENVELOPE_SIZE, parse_envelope
 from medshare.errors import (
@@ -26,6 +27,7 @@ from medshare.sharing.access import Access
 from medshare.sharing.conditions import Conditions, Continuation, Offer
 from medshare.sharing.incoming import require_lineage, sender_of
 from medshare.sharing.receipts import OUTPUT_FILE, load_receipt, receipt_path
+from medshare.sharing.send import ACTS
 from medshare.sharing.verify import verify_folder
 from medshare.station import Station
 from medshare.transport.base import Transport
@@ -66,7 +68,15 @@ def continuation(
     Raises AccessDeniedError (`grant.permission`, `grant.expired`) when this station was not
     granted that or no longer is, PolicyError when the rules here do not allow it, GrantError or
     UntrustedSignerError when its own lineage does not hold, NotFoundError when it is not here.
+    A refusal is in the record.
     """
+    with station.record.refusals(ACTS[kind], entries.parcel(parcel)):
+        return _continuation(parcel, kind, station, transport)
+
+
+def _continuation(
+    parcel: ParcelId, kind: Kind, station: Station, transport: Transport | None
+) -> Continuation:
     octets = envelope_of(parcel, station, transport)
     envelope = parse_envelope(octets)
     if envelope.parcel != parcel:
@@ -80,7 +90,7 @@ def continuation(
             "too many parcels continue one another here",
             hint="let the sender of the original send it anew",
         )
-    Access(envelope, station, counted=True).require(NEEDS[kind])
+    Access(envelope, station, counted=True).decision(NEEDS[kind]).require()
     return found
 
 

@@ -193,7 +193,8 @@ def _record(outgoing: Outgoing, station: Station) -> None:
     _record_grants(outgoing.envelope, station)
 
 
-_ACTS: Final = {Kind.REVISION: Act.AMEND, Kind.OPINION: Act.OPINION, Kind.SHARE: Act.SHARE}
+ACTS: Final = {Kind.REVISION: Act.AMEND, Kind.OPINION: Act.OPINION, Kind.SHARE: Act.SHARE}
+"""What the record calls sending a parcel that continues another."""
 
 
 def _record_grants(envelope: Envelope, station: Station) -> None:
@@ -204,7 +205,7 @@ def _record_grants(envelope: Envelope, station: Station) -> None:
         note(Act.GRANT, about, role=role, tier=envelope.tier, parties=parties)
     if envelope.lineage is not None:
         details = {Detail.DIGEST: envelope.lineage.digest.value}
-        note(_ACTS[envelope.kind], about, tier=envelope.tier, details=details)
+        note(ACTS[envelope.kind], about, tier=envelope.tier, details=details)
 
 
 def _abandon(outgoing: Outgoing, transport: Transport) -> None:

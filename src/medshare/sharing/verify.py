@@ -24,6 +24,7 @@ from medshare.seal import Seal, parse_seal
 from medshare.sharing.events import OnEvent, Phase, Planned, ignore
 from medshare.sharing.workers import Meter
 from medshare.suites import suite_named
+from medshare.trust.lineage import require_lawful
 
 _Item = TypeVar("_Item")
 _Found = TypeVar("_Found")
@@ -93,6 +94,7 @@ def verify_parcel(folder: Path, *, on_event: OnEvent = ignore) -> ParcelReport:
     envelope = parse_envelope(parcel.read_envelope())
     faults: list[Fault] = []
     _collect(faults, "manifest", lambda: check_sealed_manifest(parcel.read_manifest(), envelope))
+    _collect(faults, "lineage", lambda: require_lawful(envelope))
     seal = _collect(faults, "seal", lambda: parse_seal(parcel.read_seal(), envelope))
     meter = Meter(envelope.parcel, on_event)
     meter.begin(total_chunks=envelope.chunk_count, total_bytes=0, chunks=0, plain_bytes=0)
