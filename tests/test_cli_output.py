@@ -206,6 +206,33 @@ def test_a_stall_lowers_the_speed() -> None:
     assert slow == pytest.approx(fast / 10)
 
 
+@pytest.mark.parametrize(
+    "event",
+    [
+        Waiting(PARCEL, "the receipt", 0.0),
+        Retrying(PARCEL, "sending chunk 3", "transfer.unavailable", 2.0, 1),
+        Phase(PARCEL, "sealing"),
+        None,
+    ],
+    ids=lambda event: type(event).__name__,
+)
+def test_no_speed_is_shown_while_nothing_moves(event: Event | None) -> None:
+    """Neither rate nor time left while something is waited for, or nothing came for a while."""
+    clock = Clock()
+    figures = Figures(clock)
+    figures.take(planned())
+    clock.now += 1
+    figures.take(progress(10))
+    assert len(figures.pace()) == 2
+    if event is None:
+        clock.now += 11
+    else:
+        figures.take(event)
+    assert figures.pace() == []
+    figures.take(progress(11))
+    assert len(figures.pace()) == 2
+
+
 def test_an_ended_transfer_says_how_far_it_came() -> None:
     """A failure leaves one line with the confirmed chunks; success leaves none."""
     out, errors, _ = plain(Clock())
@@ -313,11 +340,14 @@ def test_the_live_view_fits_80_columns() -> None:
     assert len(lines) == 4
     assert all(len(line) <= 80 for line in lines)
     assert lines[0].startswith("sending 140 files, 6.84 GiB to dr-wang, dr-li")
-    assert "34%  2.38 of 6.84 GiB  1.13 GiB/s  4 s left" in lines[1]
+    assert "34%  2.38 of 6.84 GiB" in lines[1]
+    assert "left" not in lines[1]
     assert lines[2] == (
         "  610/1,750 chunks confirmed · compression saved 1.13 GiB, resume 120.0 MiB"
     )
     assert lines[3].strip() == "waiting for the relay to answer, for 12 s already"
+    figures.take(progress(610, 1750, resumed=30))
+    assert "34%  2.38 of 6.84 GiB  1.13 GiB/s  4 s left" in draw(figures)[1]
 
 
 @pytest.mark.parametrize("make", [Figures.heading, lambda figures: " ".join(draw(figures, 200))])

@@ -133,9 +133,15 @@ class Figures:
             done = done.split()[0]
         return f"{done} of {total}"
 
+    @property
+    def moving(self) -> bool:
+        """Whether octets come or go: nothing is waited for, and some moved lately."""
+        last = self._samples[-1][0] if self._samples else self._clock()
+        return not self.status and self._clock() - last <= _WINDOW
+
     def pace(self) -> list[str]:
-        """Return speed and time left, as far as they are known."""
-        if self.planned is None or not self.planned.total_bytes:
+        """Return speed and time left, as far as they are known; nothing while nothing moves."""
+        if self.planned is None or not self.planned.total_bytes or not self.moving:
             return []
         speed, left = self.speed, self.time_left
         known = [] if speed is None else [f"{text.size(speed)}/s"]

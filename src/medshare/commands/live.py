@@ -49,7 +49,9 @@ class TransferView:
         row.add_column(ratio=1)
         for _ in range(3):
             row.add_column(no_wrap=True, justify="right")
-        bar = ProgressBar(total=1.0, completed=figures.done, complete_style="cyan")
+        bar = ProgressBar(
+            total=1.0, completed=figures.done, complete_style="cyan", finished_style="green"
+        )
         pace = figures.pace()
         row.add_row(
             bar,
