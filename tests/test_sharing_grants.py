@@ -32,6 +32,7 @@ from medshare.sharing.continuing import (
 )
 from medshare.sharing.receive import ReceiveOptions, ReceiveResult, list_waiting, receive
 from medshare.sharing.send import SendOptions, SendResult, send
+from medshare.sharing.verify import verify
 from medshare.vault.granted import granting_envelope
 from medshare.vault.keeping import KeepingTransport
 from medshare.vault.opening import open_from_vault
@@ -156,6 +157,9 @@ def test_what_was_not_granted_does_not_leave(ward: Ward) -> None:
         with pytest.raises(AccessDeniedError) as refused:
             ward.go_on(kind, "b", "c", parcel)
         assert refused.value.code == "grant.permission"
+    record = RecordReader(ward["b"].station.home / "audit")
+    refusals = [one.event for one in record.entries() if one.event.code == "grant.permission"]
+    assert [one.act for one in refusals] == [Act.SHARE, Act.AMEND]
     with pytest.raises(MedshareError):
         ward.go_on(Kind.OPINION, "c", "a", ParcelId(bytes(16)))
     with pytest.raises(PolicyError):
@@ -231,6 +235,14 @@ def test_a_changed_program_fools_no_honest_station(ward: Ward) -> None:
             role="trainee",
         )
     (waiting,) = ward.line("c").inbox()
+    folder = ward.tmp / "as-it-came"
+    folder.mkdir()
+    for name, octets in (
+        ("envelope", ward.line("c").get_envelope(waiting)),
+        ("manifest", b""),
+    ):
+        (folder / name).write_bytes(octets)
+    assert "grant.act" in {fault.code for fault in verify(folder).faults}
     with pytest.raises(GrantError) as refused:
         ward.receive("c", waiting)
     assert refused.value.code == "grant.act"
