@@ -164,6 +164,16 @@ def test_inverted_and_windowed_pictures_are_shown_as_they_are_meant() -> None:
     assert int(pixels_of(dicom.frame(windowed, 0))[0, 0]) == 255
 
 
+@pytest.mark.parametrize(
+    ("centre", "width", "grey"), [(2000, 4000, 255), (4000, 4000, 128), (10000, 10, 0)]
+)
+def test_a_window_can_be_chosen(centre: int, width: int, grey: int) -> None:
+    """Values below the window are black, above it white, and in the middle grey."""
+    made, _ = picture(slices(), 0, dicom.Window(centre, width))
+    assert int(pixels_of(made)[0, 0]) == grey
+    assert int(pixels_of(made)[5, 5]) == 0
+
+
 def test_a_flat_picture_is_shown() -> None:
     """A picture of one grey alone divides by nothing."""
     flat = slices(PixelData=np.full((8, 6), 7, np.uint16).tobytes())
@@ -274,6 +284,8 @@ def test_the_page_shows_what_there_is(page: Page) -> None:
     answer, body = ask(page, "/file/1/picture/1")
     assert answer.headers["Content-Type"] == "image/png"
     assert pixels_of(body).shape == (8, 6)
+    answer, body = ask(page, "/file/1/picture/1/10000/10")
+    assert not pixels_of(body).any()
     answer, body = ask(page, "/file/2/content")
     assert (answer.headers["Content-Type"], body) == ("application/pdf", b"%PDF-1.4 x")
 

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from medshare.errors import MedshareError
 from medshare.viewing import dicom
+from medshare.viewing.dicom import Window
 from medshare.viewing.kinds import Kind, kind_of, media_type
 
 MAX_TEXT: Final = 1 << 20
@@ -71,11 +72,11 @@ def shown(data: bytes) -> Shown:
         return Shown(kind, media, problem=error.message)
 
 
-def picture(data: bytes, number: int) -> tuple[bytes, str]:
-    """Return picture *number* of *data*, and its media type."""
+def picture(data: bytes, number: int, window: Window | None = None) -> tuple[bytes, str]:
+    """Return picture *number* of *data*, and its media type; *window* is for grey DICOM alone."""
     if kind_of(data) is Kind.IMAGE:
         return data, media_type(data)
-    made = dicom.frame(data, number)
+    made = dicom.frame(data, number, window)
     return made, media_type(made)
 
 

@@ -9,9 +9,10 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -106,8 +107,18 @@ def frame_count(data: bytes) -> int:
         return int(dataset.get("NumberOfFrames", 1) or 1) if "PixelData" in dataset else 0
 
 
-def frame(data: bytes, number: int) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which values are shown from black to white (PS3.3 C.11.2), in the units of the file."""
+
+    centre: int
+    width: int
+
+
+def frame(data: bytes, number: int, window: Window | None = None) -> bytes:
     """Return frame *number* of the DICOM file *data* as PNG, or as the JPEG that it is.
+
+    Without a *window*, the one that the file states is used, or one that shows nearly all.
 
     Raises FormatError when there is none, or its compression is not understood here,
     LimitError when it is too large.
@@ -118,7 +129,7 @@ def frame(data: bytes, number: int) -> bytes:
             raise LimitError("this picture is too large to be shown")
         if dataset.file_meta.TransferSyntaxUID == _JPEG_BASELINE:
             return _encapsulated(dataset, number)
-        return encode_png(_displayed(dataset, number))
+        return encode_png(_displayed(dataset, number, window))
 
 
 def _encapsulated(dataset: "FileDataset", number: int) -> bytes:
@@ -128,20 +139,33 @@ def _encapsulated(dataset: "FileDataset", number: int) -> bytes:
     return get_frame(dataset.PixelData, number, number_of_frames=frames)
 
 
-def _displayed(dataset: "FileDataset", number: int) -> NDArray[np.uint8]:
-    """Return the pixels as PS3.14 has them shown: rescaled, windowed, eight bits deep."""
-    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
+def _displayed(dataset: "FileDataset", number: int, window: Window | None) -> NDArray[np.uint8]:
+    """Return the pixels rescaled, windowed, and eight bits deep; coloured ones as they are."""
     from pydicom.pixels.utils import pixel_array
 
     pixels = np.asarray(pixel_array(dataset, index=number))
     if pixels.ndim == 3:
         return pixels if pixels.dtype == np.uint8 else (pixels >> 8).astype(np.uint8)
-    values = np.asarray(apply_voi_lut(apply_rescale(pixels, dataset), dataset), np.float64)
-    if "WindowWidth" in dataset or "VOILUTSequence" in dataset:
-        low, high = float(values.min()), float(values.max())
-    else:
-        low, high = (float(one) for one in np.percentile(values, (0.5, 99.5)))
+    values, low, high = _windowed(pixels, dataset, window)
     scaled = np.clip((values - low) / max(high - low, 1e-9), 0.0, 1.0)
     if dataset.get("PhotometricInterpretation") == "MONOCHROME1":
         scaled = 1.0 - scaled
     return (scaled * 255).round().astype(np.uint8)
+
+
+def _windowed(
+    pixels: NDArray[Any], dataset: "FileDataset", window: Window | None
+) -> tuple[NDArray[np.float64], float, float]:
+    """Return the values to be shown, and which of them are black and white."""
+    from pydicom.pixels.processing import apply_rescale, apply_voi_lut
+
+    rescaled = apply_rescale(pixels, dataset)
+    if window is not None:
+        half = max(window.width, 1) / 2
+        values = np.asarray(rescaled, np.float64)
+        return values, window.centre - half, window.centre + half
+    values = np.asarray(apply_voi_lut(rescaled, dataset), np.float64)
+    if "WindowWidth" in dataset or "VOILUTSequence" in dataset:
+        return values, float(values.min()), float(values.max())
+    low, high = np.percentile(values, (0.5, 99.5))
+    return values, float(low), float(high)

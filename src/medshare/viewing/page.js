@@ -39,8 +39,10 @@ function clear() {
 
 async function picture(number) {
   const file = chosen;
-  const blob = await (await get(`/file/${file}/picture/${number}`)).blob();
+  const chosenWindow = at("window").value;
+  const blob = await (await get(`/file/${file}/picture/${number}${chosenWindow}`)).blob();
   if (file !== chosen || at("slider").value !== String(number)) return;
+  if (chosenWindow !== at("window").value) return;
   at("picture").src = address(blob);
   at("where").textContent = `${number + 1} of ${Number(at("slider").max) + 1}`;
 }
@@ -48,6 +50,9 @@ async function picture(number) {
 async function show(number) {
   chosen = number;
   clear();
+  const buttons = at("files").querySelectorAll("button");
+  buttons.forEach((one, other) => one.classList.toggle("chosen", other === number));
+  buttons[number].scrollIntoView({ block: "nearest" });
   const file = await (await get(`/file/${number}`)).json();
   if (chosen !== number) return;
   at("problem").textContent = file.problem;
@@ -61,6 +66,7 @@ async function show(number) {
     at("slider").max = file.pictures - 1;
     at("slider").value = 0;
     at("slider").hidden = file.pictures === 1;
+    at("window").hidden = file.kind !== "dicom";
     at("pictures").hidden = false;
     await picture(0);
   }
@@ -90,5 +96,34 @@ async function begin() {
   });
 }
 
-at("slider").addEventListener("input", () => guarded(picture)(Number(at("slider").value)));
+// One step through the pictures of a file, and beyond them through the files.
+function step(by) {
+  const slider = at("slider");
+  const next = Number(slider.value) + by;
+  if (!at("pictures").hidden && next >= 0 && next <= Number(slider.max)) {
+    slider.value = next;
+    guarded(picture)(next);
+  } else if (chosen !== null && chosen + by >= 0 && chosen + by < at("files").children.length) {
+    guarded(show)(chosen + by);
+  }
+}
+
+for (const name of ["slider", "window"]) {
+  at(name).addEventListener("input", () => guarded(picture)(Number(at("slider").value)));
+}
+at("picture").addEventListener(
+  "wheel",
+  (event) => {
+    event.preventDefault();
+    step(Math.sign(event.deltaY));
+  },
+  { passive: false },
+);
+document.addEventListener("keydown", (event) => {
+  if (event.target.matches("input, select")) return;
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (by === undefined) return;
+  event.preventDefault();
+  step(by);
+});
 guarded(begin)();

@@ -28,6 +28,7 @@ from typing import Any, Final
 
 from medshare.errors import MedshareError
 from medshare.viewing.contents import Readable, picture, shown
+from medshare.viewing.dicom import Window
 from medshare.viewing.kinds import Kind, kind_of
 
 HOST: Final = "127.0.0.1"
@@ -38,7 +39,10 @@ _STATIC: Final = {
     "/page.js": ("page.js", "text/javascript; charset=utf-8"),
     "/page.css": ("page.css", "text/css; charset=utf-8"),
 }
-_FILE: Final = re.compile(r"/file/([0-9]{1,6})(?:/(content|picture/([0-9]{1,6})))?")
+_FILE: Final = re.compile(
+    r"/file/([0-9]{1,6})"
+    r"(?:/(content|picture/([0-9]{1,6})(?:/(-?[0-9]{1,5})/([0-9]{1,5}))?))?"
+)
 _HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -143,7 +147,7 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == "/files":
             self._json({"title": context.title, "files": _listed(context.source)})
         elif (match := _FILE.fullmatch(path)) and int(match[1]) < len(context.source.files):
-            self._guarded(lambda: self._file(int(match[1]), match[2], match[3]))
+            self._guarded(lambda: self._file(match))
         else:
             self._refuse(HTTPStatus.NOT_FOUND)
 
@@ -154,12 +158,14 @@ class _Handler(BaseHTTPRequestHandler):
         except MedshareError as error:
             self._json({"problem": error.message, "code": error.code}, HTTPStatus.CONFLICT)
 
-    def _file(self, number: int, what: str | None, picture_number: str | None) -> None:
-        data = self.server.context.source.read(number)
+    def _file(self, match: re.Match[str]) -> None:
+        number, what, frame, centre, width = match.groups()
+        data = self.server.context.source.read(int(number))
         if what is None:
             self._json(asdict(shown(data)))
-        elif picture_number is not None:
-            self._answer(*picture(data, int(picture_number)))
+        elif frame is not None:
+            window = None if centre is None else Window(int(centre), int(width))
+            self._answer(*picture(data, int(frame), window))
         elif kind_of(data) is Kind.PDF:
             self._answer(data, "application/pdf")
         else:
