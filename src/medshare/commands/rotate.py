@@ -287,17 +287,19 @@ class Task:
 
     def _tell_relay(self) -> bool:
         """Bring the relay that is configured the new card, and with it the revocation."""
+        from medshare.commands.showing import shown_at
         from medshare.transport.relay import RelayTransport
 
         if self.settings.relay is None:
             return False
         try:
             identity = self.station.identity(self.store)
+            relay, shown = self.settings.relay, shown_at(self.settings.relay, self.settings)
             transport = RelayTransport(
-                self.settings.relay, identity, ca_file=self.settings.relay_ca
+                relay, identity, ca_file=self.settings.relay_ca, shown=shown
             )
             with closing(transport):
-                transport.inbox()
+                transport.put_card(identity.card.encoded)
         except MedshareError:
             return False
         return True
