@@ -252,6 +252,7 @@ def test_an_emergency_shines(town: Town, emergency: tuple[str, int]) -> None:
 def test_only_somebody_else_reviews(town: Town, emergency: tuple[str, int]) -> None:
     """The reviewer's signature ends the waiting; one's own, another's or a forged one does not."""
     _, number = emergency
+    assert "nobody else has reviewed that yet: 1" in town.run("okafor", "doctor").output
     town.do("okafor", f"policy review {number} --output handed")
     assert town.json("okafor", f"policy review {number} --output handed", exit_code=2)
     assert town.json("okafor", "policy review 0 --output other", exit_code=5)
@@ -264,6 +265,7 @@ def test_only_somebody_else_reviews(town: Town, emergency: tuple[str, int]) -> N
     strange = town.json("sender", "policy reviewed judged", exit_code=3)
     assert strange["code"] == "review.own"
     done = town.json("okafor", "policy reviewed judged")
+    assert "every emergency was reviewed" in town.run("okafor", "doctor").output
     assert (done["number"], done["reviewer"]) == (number, "wang")
     assert town.json("okafor", "policy review")["emergencies"] == []
     (kept,) = town.json("okafor", "policy review --all")["emergencies"]

@@ -169,6 +169,25 @@ def policy(machine: Machine) -> Findings:
     yield Finding("policy", Level.GOOD, "the policy is valid")
 
 
+def emergencies(machine: Machine) -> Findings:
+    """Look for emergencies that nobody else has reviewed yet."""
+    from medshare.sharing.reviewing import emergencies as broken
+
+    if machine.station is None:
+        return
+    found = broken(machine.station)
+    waiting = sum(one.reviewer is None for one in found)
+    if waiting:
+        yield Finding(
+            "emergencies",
+            Level.WARN,
+            f"the glass was broken, and nobody else has reviewed that yet: {waiting}",
+            "medshare policy review shows each, and hands it to a reviewer",
+        )
+    elif found:
+        yield Finding("emergencies", Level.GOOD, "every emergency was reviewed by somebody else")
+
+
 def rotations(machine: Machine) -> Findings:
     """Look for keys that are due, and for incidents that are not closed."""
     from medshare.station.due import due_keys, keks_of_history
@@ -347,6 +366,7 @@ CHECKS: Final[tuple[Callable[[Machine], Findings], ...]] = (
     locations,
     keystore,
     policy,
+    emergencies,
     rotations,
     backups,
     clock,
