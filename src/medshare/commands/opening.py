@@ -121,8 +121,10 @@ def open_way(way: Way, *modules: str) -> "Iterator[tuple[Station, Identity, Tran
     Asks for the passphrase when there is a terminal and no other source of it; *modules*
     are those that the caller will need after that.
     """
+    from medshare.commands.process import prepare_to_move
     from medshare.commands.unlock import unlock_identity
 
+    prepare_to_move()
     settings, station = open_station()
     route = _route(way, settings)
     kind = "folder" if isinstance(route, Path) else "relay"

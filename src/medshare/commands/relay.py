@@ -133,12 +133,14 @@ def serve(
     Plain HTTP is for this machine alone; anything else needs a certificate and its key.
     With -v, one line for each request goes to stderr.
     """
+    from medshare.commands.process import prepare_to_move
     from medshare.relay.app import RelayApp
     from medshare.relay.names import names_of
     from medshare.relay.service import opened
     from medshare.relay.serving import serve as run
     from medshare.relay.settings import server_limits
 
+    prepare_to_move()
     _log_to_stderr(mode)
     called, clients = names_of(tls_cert, names), rules.clients()
     with opened(data, _limits(bounds), rules=rules.access()) as service:

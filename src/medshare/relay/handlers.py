@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final
 
 from medshare.audit import entries
 from medshare.audit.entries import Act, Detail
@@ -17,19 +17,19 @@ from medshare.relay.parcels import Entry
 from medshare.relay.parts import ENVELOPE, MANIFEST, SEAL, Upload
 from medshare.relay.service import Service
 from medshare.relay.sign_in_handlers import SIGN_IN_HANDLERS
+from medshare.relay.storing import store
 from medshare.trust.card import Card, parse_card
 from medshare.wire import bodies, problems, routes
 from medshare.wire.problems import Problem
 
 Handler = Callable[[Exchange], Awaitable[None]]
-Result = TypeVar("Result")
 
 
 async def put_envelope(x: Exchange) -> None:
     """Announce a parcel."""
     data = await x.whole_body()
-    manifest = await x.service.run(x.service.parcels.announce, x.asker, x.target.parcel, data)
-    await x.answer.structure(bodies.encode_announced(manifest=manifest))
+    told = await x.service.run(x.service.announce, x.asker, x.target.parcel, data)
+    await x.answer.structure(bodies.encode_announced(told))
 
 
 async def put_manifest(x: Exchange) -> None:
@@ -42,7 +42,7 @@ async def put_manifest(x: Exchange) -> None:
     def finish(entry: Entry, upload: Upload) -> None:
         parts.finish_manifest(entry, upload, x.incoming.digest)
 
-    await _store(x, begin, finish)
+    await store(x, begin, finish)
     x.news.tell(x.target.parcel)
     await x.answer.done()
 
@@ -57,7 +57,7 @@ async def put_chunk(x: Exchange) -> None:
     def finish(entry: Entry, upload: Upload) -> bool:
         return parts.finish_chunk(entry, index, upload, x.incoming.digest)
 
-    if await _store(x, begin, finish):
+    if await store(x, begin, finish):
         x.news.tell(x.target.parcel, urgent=False)
     await x.answer.done()
 
@@ -86,37 +86,9 @@ async def put_receipt(x: Exchange) -> None:
     def finish(entry: Entry, upload: Upload) -> None:
         parts.finish_receipt(entry, station, upload, x.incoming.digest)
 
-    await _store(x, begin, finish)
+    await store(x, begin, finish)
     x.news.tell(x.target.parcel)
     await x.answer.done()
-
-
-async def _store(
-    x: Exchange, begin: Callable[[Entry], Upload], finish: Callable[[Entry, Upload], Result]
-) -> Result:
-    """Take the body in, batch by batch, and return what *finish* says of it."""
-
-    def open_upload() -> tuple[Entry, Upload]:
-        entry = x.service.parcels.find(x.target.parcel, x.station)
-        return entry, begin(entry)
-
-    def close_upload() -> Result:
-        try:
-            return finish(entry, upload)
-        finally:
-            upload.close()
-
-    entry, upload = await x.service.run(open_upload)
-    try:
-        async for batch in x.batches():
-            await x.service.run(upload.write, batch)
-        return await x.service.run(close_upload)
-    except asyncio.CancelledError:
-        x.service.pool.submit(upload.close)  # in its turn behind a write that still runs
-        raise
-    except BaseException:
-        await x.service.run(upload.close)
-        raise
 
 
 async def get_envelope(x: Exchange) -> None:
@@ -270,8 +242,8 @@ HANDLERS: Final[dict[routes.Route, Handler]] = {
     routes.REMOVE: remove,
     routes.INBOX: inbox,
     routes.PUT_CARD: put_card,
-    **SIGN_IN_HANDLERS,
     **GRANT_HANDLERS,
+    **SIGN_IN_HANDLERS,
     **ADMIN_HANDLERS,
 }
 """Complete: a test compares it with `routes.ROUTES`."""

@@ -6,6 +6,8 @@ chunks come in order, and from the part folder where they did not.
 """
 
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +19,8 @@ from medshare.suites.base import Hasher
 
 CATCH_UP: Final = 4
 """Chunks that one arrival may read back, so that no worker is held up for long."""
+BLOCK: Final = 1 << 20
+"""Octets read back at once."""
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class FileHashing:
         self._suite = incoming.opened.envelope.cipher_suite
         self._running: dict[int, _Running] = {}
         self._lock = threading.Lock()
+        self._blocks: list[memoryview] = []
 
     def arrived(self, index: int, plain: memoryview) -> None:
         """Take note that chunk *index*, with this plaintext, is written and recorded."""
@@ -47,7 +52,8 @@ class FileHashing:
             try:
                 if running.next_chunk == index:
                     end = piece.chunk_offset + piece.size
-                    self._feed(piece.file, running, plain[piece.chunk_offset : end])
+                    running.hasher.update(plain[piece.chunk_offset : end])
+                    self._step(piece.file, running)
                 self._catch_up(piece.file, running, CATCH_UP)
             finally:
                 running.busy.release()
@@ -78,13 +84,27 @@ class FileHashing:
         while most and running.next_chunk < chunks.stop and running.next_chunk in recorded:
             pieces = self._in.layout.pieces(running.next_chunk)
             piece = next(piece for piece in pieces if piece.file == file)
-            view = memoryview(bytearray(piece.size))
-            self._part.read(file, piece.file_offset, view)
-            self._feed(file, running, view)
+            with self._block() as block:
+                for at in range(0, piece.size, len(block)):
+                    view = block[: piece.size - at]
+                    self._part.read(file, piece.file_offset + at, view)
+                    running.hasher.update(view)
+            self._step(file, running)
             most -= 1
 
-    def _feed(self, file: int, running: _Running, data: memoryview) -> None:
-        running.hasher.update(data)
+    @contextmanager
+    def _block(self) -> Iterator[memoryview]:
+        """Lend a block of memory: new ones for each chunk would cost more than the hash."""
+        with self._lock:
+            block = self._blocks.pop() if self._blocks else memoryview(bytearray(BLOCK))
+        try:
+            yield block
+        finally:
+            with self._lock:
+                self._blocks.append(block)
+
+    def _step(self, file: int, running: _Running) -> None:
+        """Take note that the next chunk of *file* is hashed; the last one gives the digest."""
         running.next_chunk += 1
         if running.next_chunk == self._in.layout.chunks_of(file).stop:
             digest = Digest(running.hasher.digest())

@@ -134,15 +134,19 @@ class TlsStream(PlainStream):
         return count
 
     def receive_into(self, view: memoryview) -> int:
-        """Receive some octets, up to one record, into *view*; 0 when the peer has closed."""
-        while True:
+        """Receive some octets, as many records as are here, into *view*; 0 when all is over."""
+        got = 0
+        while view and not got:
             try:
-                return int(self._tls.read(len(view), view))
+                while got < len(view):
+                    got += int(self._tls.read(len(view) - got, view[got:]))
             except ssl.SSLWantReadError:
-                self._flush()  # answers to what the peer asks of TLS itself
-                self._fetch()
+                if not got:
+                    self._flush()  # answers to what the peer asks of TLS itself
+                    self._fetch()
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return 0
+                break
+        return got
 
     def has_input(self) -> bool:
         """Say whether octets, or the end of them, have come unasked."""
