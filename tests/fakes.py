@@ -40,6 +40,8 @@ class MemoryTransport:
 
     route = "memory"
     traffic: int | None = None
+    absent: tuple[StationId, ...] = ()
+    """Who is not enrolled, as an announcement is told."""
 
     def __init__(self, store: MemoryStore, station: StationId) -> None:
         self.store = store
@@ -51,12 +53,13 @@ class MemoryTransport:
         except KeyError:
             raise NotFoundError("no such parcel") from None
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
         with self.store.changed:
             known = self.store.parcels.get(parcel)
             if known is not None and known.envelope != envelope:
                 raise RelayRefusedError("another envelope has this id")
             self.store.parcels.setdefault(parcel, MemoryParcel(envelope, manifest))
+        return self.absent
 
     def stored(self, parcel: ParcelId) -> Stored:
         with self.store.changed:

@@ -163,6 +163,17 @@ def test_only_its_sender_announces_a_parcel(case: Case) -> None:
     assert case.files() == set()
 
 
+def test_a_sender_learns_which_recipients_are_not_enrolled(case: Case) -> None:
+    """Those that it has named under its signature, and of nobody else; the parcel is taken."""
+    reply = case.ask(request(routes.PUT_ENVELOPE, ALICE))
+    assert bodies.decode_announced(reply.body) == bodies.Announced(manifest=False)
+    case.service.stations.remove(BOB.card.station)
+    again = case.ask(request(routes.PUT_ENVELOPE, ALICE))
+    assert again.status == 200
+    told = bodies.decode_announced(again.body)
+    assert told.absent == (BOB.card.station,)
+
+
 def test_the_envelope_is_signed_with_keys_of_the_card(case: Case) -> None:
     """An envelope in Alice's name that other keys signed is refused, though it is well formed."""
     other = make_identity("somebody else")

@@ -327,7 +327,7 @@ def test_a_part_that_was_damaged_is_sent_again(tmp_path: Path) -> None:
         announced = signed(ALICE, Target(routes.PUT_ENVELOPE, PARCEL.id), PARCEL.envelope)
         (folder / "envelope").write_bytes(b"damaged")
         assert case.ask(signed(BOB, Target(routes.GET_ENVELOPE, PARCEL.id))).status == 404
-        assert bodies.decode_announced(case.ask(announced).body)
+        assert bodies.decode_announced(case.ask(announced).body).manifest
         assert case.ask(signed(BOB, Target(routes.GET_ENVELOPE, PARCEL.id))).status == 200
 
 

@@ -12,6 +12,7 @@ from medshare.errors import (
     UntrustedSignerError,
     UsageError,
 )
+from medshare.sharing.events import Notice
 from medshare.sharing.receipts import find_receipts, receipts_for_folder
 from medshare.sharing.receive import list_waiting
 from medshare.sharing.send import send
@@ -261,3 +262,13 @@ def test_progress_counts_resumed_chunks_apart(case: Case) -> None:
     sent = case.send()
     assert [plan.resumed_chunks for plan in case.planned()] == [0, 3]
     assert sent.moved_chunks + sent.resumed_chunks == sent.chunks
+
+
+def test_a_recipient_that_is_not_enrolled_is_named_once(case: Case) -> None:
+    """Whoever cannot fetch the parcel yet is a notice by the sender's own name of them."""
+    transport = case.transport(case.a)
+    transport.absent = (case.b.station.id,)
+    case.send(transport)
+    assert case.notices() == ["send.not-enrolled"]
+    (told,) = [event.message for event in case.events if isinstance(event, Notice)]
+    assert "'bob' cannot fetch this yet" in told

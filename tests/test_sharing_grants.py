@@ -21,7 +21,7 @@ from medshare.errors import (
     UsageError,
 )
 from medshare.grant import Kind, Lineage
-from medshare.ids import ParcelId
+from medshare.ids import ParcelId, StationId
 from medshare.record.reader import RecordReader
 from medshare.sharing.conditions import Conditions, offer_of
 from medshare.sharing.continuing import (
@@ -212,10 +212,10 @@ class Forging(MemoryTransport):
         self._forge = lineage
         self._signers = ward[by].identity.signers
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
         """Announce another envelope, signed as the first was."""
         facts = replace(parse_envelope(envelope), lineage=self._forge)
-        super().announce(parcel, encode_envelope(facts, self._signers)[1], manifest)
+        return super().announce(parcel, encode_envelope(facts, self._signers)[1], manifest)
 
 
 def test_a_changed_program_fools_no_honest_station(ward: Ward) -> None:

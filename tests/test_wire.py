@@ -184,15 +184,20 @@ def test_an_inbox_page_is_bounded() -> None:
         bodies.decode_inbox(bodies.encode_inbox(page, following=0))
 
 
-@pytest.mark.parametrize("manifest", [True, False])
-def test_the_answer_to_an_envelope_survives_the_wire(manifest: bool) -> None:
-    """Whether the manifest is there is read as it was written."""
-    assert bodies.decode_announced(bodies.encode_announced(manifest=manifest)) is manifest
+@given(st.booleans(), st.lists(st.binary(min_size=32, max_size=32).map(StationId), max_size=64))
+def test_the_answer_to_an_envelope_survives_the_wire(
+    manifest: bool, absent: list[StationId]
+) -> None:
+    """Whether the manifest is there, and who is not enrolled, is read as it was written."""
+    told = bodies.Announced(manifest, tuple(absent))
+    assert bodies.decode_announced(bodies.encode_announced(told)) == told
 
 
 def test_a_flag_is_nought_or_one() -> None:
     """Another value than 0 and 1, and an unknown field, are refused."""
-    for value in ({"manifest": 2}, {"manifest": True}, {"manifest": 1, "more": 1}):
+    good = {"absent": b"", "manifest": 1}
+    for change in ({"manifest": 2}, {"manifest": True}, {"more": 1}, {"absent": bytes(33)}):
+        value = good | change
         with pytest.raises(FormatError):
             bodies.decode_announced(encode(value))
 

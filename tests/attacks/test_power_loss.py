@@ -57,9 +57,10 @@ class Remembering(MemoryTransport):
         if self._history is not None:
             self._history.claim((what, copy.deepcopy(self.store.parcels)))
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
-        super().announce(parcel, envelope, manifest)
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
+        absent = super().announce(parcel, envelope, manifest)
         self.remember("announced")
+        return absent
 
     def put_chunk(self, parcel: ParcelId, index: int, sealed: memoryview, **rest: Any) -> None:
         super().put_chunk(parcel, index, sealed, **rest)

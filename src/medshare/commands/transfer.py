@@ -23,6 +23,7 @@ from medshare.commands.output import choose
 from medshare.errors import TransferError
 
 if TYPE_CHECKING:
+    from medshare.sharing.events import Notice
     from medshare.sharing.send import SendOptions
 
 _TO_SEND: Final = ("medshare.sharing.send", "medshare.codecs.encoder", "medshare.commands.views")
@@ -163,6 +164,8 @@ def send(
     with open_way(way, *_TO_SEND) as (station, identity, transport), choose(mode) as out:
         from medshare.sharing.send import send as send_parcel
 
+        if way.folder is not None and not way.folder.exists():
+            out.event(_new_folder(way.folder))
         contacts, roles = recipients(names, station)
         offered = conditions(granted, contacts, roles, station)
         result = send_parcel(
@@ -185,6 +188,13 @@ def send(
     )
     if options["wait"] is not None:
         _require_receipts(missing)
+
+
+def _new_folder(folder: Path) -> "Notice":
+    """Return what to tell somebody who may have mistyped, or not yet mounted, a folder."""
+    from medshare.sharing.events import Notice
+
+    return Notice("send.new-folder", f"there was no folder {folder}; it is made")
 
 
 def _require_receipts(missing: Sequence[str]) -> None:

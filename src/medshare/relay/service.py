@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+from medshare.envelope import parse_envelope
 from medshare.errors import MedshareError, StorageError
+from medshare.ids import ParcelId
 from medshare.relay.access import Access, AccessOffice, AccessRules, opened_access
 from medshare.relay.admin_effects import RelayEffects
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.administration import Administration
 from medshare.relay.database import Database
-from medshare.relay.enrolment import Stations
+from medshare.relay.enrolment import Enrolled, Stations
 from medshare.relay.folder import DataFolder
-from medshare.relay.parcels import Clock, Parcels
+from medshare.relay.parcels import Clock, Parcels, recipients_of
 from medshare.relay.parts import Parts
 from medshare.relay.reconcile import reconcile
 from medshare.relay.recording import RelayRecord
 from medshare.relay.settings import Limits
+from medshare.wire.bodies import Announced
 
 Result = TypeVar("Result")
 
@@ -48,6 +51,17 @@ class Service:
     async def run(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Return what *function* returns; it touches the disk, so a thread of ours runs it."""
         return await asyncio.get_running_loop().run_in_executor(self.pool, function, *arguments)
+
+    def announce(self, asker: Enrolled, parcel: ParcelId, data: bytes) -> Announced:
+        """Let the parcel with envelope *data* be here; raises what `Parcels.announce` does.
+
+        Its sender learns which of the recipients that it has named and signed for are not
+        enrolled, and of no other station.
+        """
+        manifest = self.parcels.announce(asker, parcel, data)
+        named = sorted(recipients_of(parse_envelope(data)))
+        absent = tuple(one for one in named if self.stations.find(one.hex()) is None)
+        return Announced(manifest, absent)
 
 
 @contextmanager

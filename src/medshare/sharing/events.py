@@ -4,7 +4,7 @@
 what it raises ends the transfer.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from medshare.ids import ParcelId
@@ -100,3 +100,13 @@ OnEvent = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """Take no notice: the default listener."""
+
+
+def not_enrolled(names: Sequence[str]) -> Notice:
+    """Return what to tell a sender whose relay does not know the contacts called *names*."""
+    who = ", ".join(f"'{name}'" for name in names) or "a recipient"
+    return Notice(
+        "send.not-enrolled",
+        f"{who} cannot fetch this yet: not enrolled at the relay; its operator needs the card "
+        "(medshare relay enroll)",
+    )

@@ -27,7 +27,15 @@ from medshare.packing import ChunkPacker, ChunkSealer, PackedChunk
 from medshare.receipt import Receipt
 from medshare.resume import ChunkDone, Reached
 from medshare.seal import MAX_SEAL_SIZE, Seal, encode_seal, parse_seal
-from medshare.sharing.events import Finished, OnEvent, Phase, Planned, Retrying, Waiting
+from medshare.sharing.events import (
+    Finished,
+    OnEvent,
+    Phase,
+    Planned,
+    Retrying,
+    Waiting,
+    not_enrolled,
+)
 from medshare.sharing.outgoing import Outgoing, SendOptions
 from medshare.sharing.pacing import Pacing
 from medshare.sharing.receipts import Sent, accept_receipt, load_receipt, receipt_path
@@ -102,7 +110,10 @@ class Sending:
     def run(self, *, peer: str) -> SendResult:
         """Do all of it; return what was done."""
         out = self._out
-        self._line.retrying("announcing", self._announce)
+        absent = self._line.retrying("announcing", self._announce)
+        if absent:
+            known = [self._station.contacts.of(one) for one in absent]
+            self._meter.tell(not_enrolled([one.name for one in known if one is not None]))
         stored = self._line.retrying("asking", partial(self._transport.stored, out.parcel))
         resumed = self._adopt(stored)
         self._plan(resumed, peer)
@@ -143,9 +154,9 @@ class Sending:
 
     # --- what is there already -------------------------------------------------------
 
-    def _announce(self) -> None:
+    def _announce(self) -> tuple[StationId, ...]:
         out = self._out
-        self._transport.announce(out.parcel, out.envelope_octets, out.manifest_octets)
+        return self._transport.announce(out.parcel, out.envelope_octets, out.manifest_octets)
 
     def _earlier_seal(self) -> Seal | None:
         path = self._out.folder / "seal"

@@ -50,9 +50,10 @@ class Transport(Protocol):
         None where there is no line, and more chunks at once would move no faster.
         """
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
         """Make *envelope* and sealed *manifest* known.  Idempotent.
 
+        Returns the recipients that cannot fetch the parcel there, as the far side knows them.
         Raises RelayRefusedError when another envelope has this parcel id already.
         """
 

@@ -92,8 +92,8 @@ class FolderTransport:
 
     # --- sending ------------------------------------------------------------------------
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
-        """Store *envelope* and sealed *manifest*.  Idempotent.
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
+        """Store *envelope* and sealed *manifest*; whoever sees the folder can fetch.  Idempotent.
 
         Raises RelayRefusedError when another envelope has this id already or when it is
         malformed, IntegrityError when the signatures or the manifest do not hold.
@@ -113,6 +113,7 @@ class FolderTransport:
                 )
             folder.write_envelope(envelope, replace=True)  # what lies there was damaged
         folder.write_manifest(manifest)
+        return ()
 
     def put_chunk(
         self,

@@ -102,12 +102,13 @@ class RelayTransport:
 
     # --- sending -------------------------------------------------------------------------
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
         """Make *envelope* and sealed *manifest* known; a manifest that is there is not sent."""
         with self._ask(Target(routes.PUT_ENVELOPE, parcel), body=envelope) as answer:
-            there = answer.decoded(bodies.decode_announced, limit=bodies.MAX_ANNOUNCED)
-        if not there:
+            told = answer.decoded(bodies.decode_announced, limit=bodies.MAX_ANNOUNCED)
+        if not told.manifest:
             self._put(Target(routes.PUT_MANIFEST, parcel), manifest)
+        return told.absent
 
     def put_chunk(
         self, parcel: ParcelId, index: int, sealed: memoryview, *, whole: Hashed | None = None

@@ -90,9 +90,9 @@ class KeepingTransport:
 
     # --- what goes through unchanged ------------------------------------------------------
 
-    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> None:
+    def announce(self, parcel: ParcelId, envelope: bytes, manifest: bytes) -> tuple[StationId, ...]:
         """Make *envelope* and sealed *manifest* known."""
-        self._inner.announce(parcel, envelope, manifest)
+        return self._inner.announce(parcel, envelope, manifest)
 
     def stored(self, parcel: ParcelId) -> Stored:
         """Return what is there."""

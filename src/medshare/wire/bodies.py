@@ -25,7 +25,7 @@ MAX_STATE: Final = (
     MAX_CHUNKS * (_RECORD_SIZE + _INDEX_SIZE) + MAX_RECIPIENTS * STATION_ID_SIZE + _SMALL
 )
 MAX_INBOX: Final = INBOX_PAGE * PARCEL_ID_SIZE + _SMALL
-MAX_ANNOUNCED: Final = _SMALL
+MAX_ANNOUNCED: Final = MAX_RECIPIENTS * STATION_ID_SIZE + _SMALL
 MAX_PLACE: Final = 10**15
 
 _TAG: Final = re.compile(r"[0-9a-z.-]{1,64}")
@@ -145,18 +145,31 @@ def decode_inbox(data: bytes) -> tuple[tuple[ParcelId, ...], int]:
     return tuple(ParcelId(part) for part in _parts(listing, PARCEL_ID_SIZE)), following
 
 
-def encode_announced(*, manifest: bool) -> bytes:
-    """Return the answer to an envelope: whether the manifest is there already."""
-    return canonical.encode({"manifest": int(manifest)})
+@dataclass(frozen=True, slots=True)
+class Announced:
+    """The answer to an envelope."""
+
+    manifest: bool
+    """Whether the manifest is there already."""
+    absent: tuple[StationId, ...] = ()
+    """Recipients of the envelope that are not enrolled, and so cannot fetch the parcel."""
 
 
-def decode_announced(data: bytes) -> bool:
-    """Return whether the manifest is there already; raise FormatError otherwise."""
+def encode_announced(announced: Announced) -> bytes:
+    """Return the body of the answer to an envelope."""
+    absent = b"".join(announced.absent)
+    return canonical.encode({"absent": absent, "manifest": int(announced.manifest)})
+
+
+def decode_announced(data: bytes) -> Announced:
+    """Return the answer to an envelope in *data*; raise FormatError when it is malformed."""
     what = "the relay's answer to an envelope"
     fields = Fields(canonical.decode(data, limit=MAX_ANNOUNCED, what=what), what=what)
+    absent = fields.octets("absent", maximum=MAX_RECIPIENTS * STATION_ID_SIZE)
     manifest = fields.uint("manifest", maximum=1)
     fields.finish()
-    return bool(manifest)
+    stations = tuple(StationId(part) for part in _parts(absent, STATION_ID_SIZE))
+    return Announced(bool(manifest), stations)
 
 
 def encode_indexes(indexes: Sequence[int]) -> bytes:
