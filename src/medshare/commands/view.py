@@ -79,7 +79,7 @@ def view(
         from medshare.sharing.viewing import viewing
 
         if file is not None:
-            _require_terminal()
+            _require_terminal(mode)
         with viewing(
             match_parcel(parcel, transport.inbox()),
             identity=identity,
@@ -97,9 +97,9 @@ def view(
                 _serve(found, min(seconds, _ONE_OPENING) if found.counted else seconds, mode)
 
 
-def _require_terminal() -> None:
+def _require_terminal(mode: Mode) -> None:
     """Raise PolicyError when what is shown would go into a file or another program."""
-    if not sys.stdout.isatty():
+    if mode.json or not sys.stdout.isatty():
         raise PolicyError(
             "what is looked at is shown in a terminal only, and not to files or programs",
             hint="to have the files themselves: medshare receive PARCEL --output DIR",

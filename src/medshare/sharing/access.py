@@ -42,7 +42,8 @@ class Access:
     """What this station lets be done with one parcel, the envelope of which is verified.
 
     *reason* is why the glass is to be broken, if it is; *counted* says that the opening that is
-    under way was counted by an earlier run; *clock* gives seconds since 1970 UTC.
+    under way was counted by an earlier run; *known* is what to go by of credentials and lists,
+    instead of reading them anew for each decision; *clock* gives seconds since 1970 UTC.
     """
 
     def __init__(
@@ -52,12 +53,14 @@ class Access:
         *,
         reason: str | None = None,
         counted: bool = False,
+        known: Credentials | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.envelope = envelope
         self._station = station
         self._reason = reason
         self._counted = counted
+        self._known = known
         self._clock = clock
         self._broken: dict[Permission, bytes] = {}
 
@@ -75,7 +78,7 @@ class Access:
     def decision(self, act: Permission) -> Decision:
         """Return whether *act* is allowed now, and what each rule says; nothing is recorded."""
         now = int(self._clock())
-        known = Credentials(self._station)
+        known = self._known or Credentials(self._station)
         before = openings_of(self._station.home, self.envelope.parcel) - self._counted
         return decide(
             self._subject(known, now),

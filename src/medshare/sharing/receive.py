@@ -5,6 +5,7 @@ from pathlib import Path
 
 from medshare.audit import entries
 from medshare.audit.entries import Act, Detail, Event
+from medshare.authority.held import Credentials
 from medshare.disk.separation import require_apart
 from medshare.envelope import Envelope, parse_envelope
 from medshare.errors import MedshareError, RelayUnavailableError
@@ -51,7 +52,9 @@ def list_waiting(
     *, identity: Identity, station: Station, transport: Transport
 ) -> tuple[ParcelListing, ...]:
     """Return what waits for this station; nothing is written but the record of having looked."""
-    found = tuple(_listing(parcel, identity, station, transport) for parcel in transport.inbox())
+    known = Credentials(station)
+    waiting = transport.inbox()
+    found = tuple(_listing(parcel, identity, station, transport, known) for parcel in waiting)
     if found:
         with station.record.signed(identity.signers):
             station.record.log.record_all([_looked_at(one, station) for one in found])
@@ -65,7 +68,11 @@ def _looked_at(listing: ParcelListing, station: Station) -> Event:
 
 
 def _listing(
-    parcel: ParcelId, identity: Identity, station: Station, transport: Transport
+    parcel: ParcelId,
+    identity: Identity,
+    station: Station,
+    transport: Transport,
+    known: Credentials,
 ) -> ParcelListing:
     """Return what can be said of one parcel; one that cannot be read does not hide the others."""
     sender: Contact | None = None
@@ -79,7 +86,7 @@ def _listing(
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
         # Names of files are content: whom a rule keeps from that is not shown them either.
-        Access(envelope, station, counted=True).decision(Permission.VIEW).require()
+        Access(envelope, station, counted=True, known=known).decision(Permission.VIEW).require()
         manifest = opened.manifest
     except RelayUnavailableError:
         raise

@@ -50,6 +50,7 @@ class Viewing:
         self._unpacker = ChunkUnpacker(opener, self._layout)
         self._buffer = memoryview(bytearray(max_sealed_size(opened.envelope.chunk_size)))
         self._cache: OrderedDict[int, bytes] = OrderedDict()
+        self._last: tuple[int, bytes] | None = None
         self._one_at_a_time = threading.Lock()
 
     @property
@@ -106,14 +107,21 @@ class Viewing:
         entry = self.files[number]
         if entry.size > MAX_FILE:
             raise LimitError("this file is too large to be looked at in memory")
-        content = bytearray(entry.size)
         with self._one_at_a_time:
-            for index in self._layout.chunks_of(number):
-                plain = self._chunk(index)
-                for piece in self._layout.pieces(index):
-                    if piece.file == number:
-                        part = plain[piece.chunk_offset : piece.chunk_offset + piece.size]
-                        content[piece.file_offset : piece.file_offset + piece.size] = part
+            # A file of many frames is asked for once for each of them.
+            if self._last is None or self._last[0] != number:
+                self._last = None
+                self._last = number, self._content(number, entry.size)
+            return self._last[1]
+
+    def _content(self, number: int, size: int) -> bytes:
+        content = bytearray(size)
+        for index in self._layout.chunks_of(number):
+            plain = self._chunk(index)
+            for piece in self._layout.pieces(index):
+                if piece.file == number:
+                    part = plain[piece.chunk_offset : piece.chunk_offset + piece.size]
+                    content[piece.file_offset : piece.file_offset + piece.size] = part
         return bytes(content)
 
     def _chunk(self, index: int) -> bytes:
@@ -133,6 +141,7 @@ class Viewing:
         """Let go of everything that was kept for the next look."""
         with self._one_at_a_time:
             self._cache.clear()
+            self._last = None
 
 
 @contextmanager
