@@ -77,8 +77,6 @@ def backup(
     from medshare.commands import key_views
     from medshare.disk.atomic import write_file
     from medshare.keys.backup import parse_backup
-    from medshare.station.backups import note_backup
-    from medshare.station.key_book import KeyBook
 
     settings, station = open_station()
     cards = [_custodian(station, name) for name in custodians]
@@ -86,24 +84,27 @@ def backup(
         raise UsageError(f"{output} exists; it is not overwritten")
     needed = len(cards) // 2 + 1 if threshold is None else threshold
     data = _sealed(station, settings, cards, needed, file=passphrase_file)
-    who, made = ", ".join(one.name for one in cards), parse_backup(data)
-    station.record.note(
-        Act.BACKUP,
-        parties=[one.station for one in cards],
-        details={Detail.DIGEST: sha256(made.id).digest(), Detail.COUNT: needed},
-    )
-    note_backup(
-        KeyBook(station.home),
-        made.id,
-        now=int(time.time()),
-        note=f"{needed} of {who}",
-    )
+    _note(station, parse_backup(data), cards, needed)
     write_file(output, data, what="the backup")
     with choose(mode) as out:
         out.result(
             key_views.backup_record(station, cards, needed, output),
             lambda: key_views.backed_up(cards, needed, output),
         )
+
+
+def _note(station: "Station", made: "Backup", cards: "Sequence[Card]", needed: int) -> None:
+    """Put into record and history that a backup is made, before it is written."""
+    from medshare.station.backups import note_backup
+    from medshare.station.key_book import KeyBook
+
+    station.record.note(
+        Act.BACKUP,
+        parties=[one.station for one in cards],
+        details={Detail.DIGEST: sha256(made.id).digest(), Detail.COUNT: needed},
+    )
+    who = ", ".join(one.name for one in cards)
+    note_backup(KeyBook(station.home), made.id, now=int(time.time()), note=f"{needed} of {who}")
 
 
 def _sealed(

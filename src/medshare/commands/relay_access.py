@@ -115,11 +115,18 @@ def _gathered(name: str, empty: Any) -> Callable[..., Callable[[Command], Comman
     return option
 
 
+def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
+    for add in options:
+        command = add(command)
+    return command
+
+
 def access_options(command: Command) -> Command:
     """Add the options of `relay serve` about who may pass; the command gets them as `rules`."""
     option = _gathered("rules", Rules())
     file = click.Path(path_type=Path)
-    for add in (
+    return _with(
+        command,
         option(
             "--require-client-cert", is_flag=True, help="Let TLS demand a certificate of everybody."
         ),
@@ -152,9 +159,7 @@ def access_options(command: Command) -> Command:
             show_default=True,
             help="How long a session lasts in all.",
         ),
-    ):
-        command = add(command)
-    return command
+    )
 
 
 def profile_options(command: Command, *, certificate: str = "--client-cert") -> Command:
@@ -163,7 +168,8 @@ def profile_options(command: Command, *, certificate: str = "--client-cert") -> 
     *certificate* is how the option for the certificate of an unattended station is called.
     """
     option = _gathered("wanted", Wanted())
-    for add in (
+    return _with(
+        command,
         option(
             "--from",
             "ranges",
@@ -194,9 +200,7 @@ def profile_options(command: Command, *, certificate: str = "--client-cert") -> 
             type=click.Choice(["open", "person", "unattended"]),
             help="What is demanded beside its key.",
         ),
-    ):
-        command = add(command)
-    return command
+    )
 
 
 def office(data: Path) -> "AccessOffice":

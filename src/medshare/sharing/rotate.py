@@ -38,7 +38,7 @@ from medshare.sharing.wrapped import WRAP_FILE, parcel_key, read_envelope, wrapp
 from medshare.station import Identity, Station
 from medshare.station.identity import identity_of
 from medshare.station.key_book import IDENTITY, Entry, Happened, KeyBook
-from medshare.station.tier_keys import TierKeys, number_of, tier_of
+from medshare.station.tier_keys import number_of, tier_of
 from medshare.suites import suite_of_keys
 from medshare.trust.card import Card, Generation, issue
 from medshare.trust.revocation import Revocation
@@ -84,9 +84,7 @@ def rotate_identity(
     be written; what is done then is kept, and the next run goes on.
     """
     with station.changing():
-        tiers = TierKeys(
-            store, station.policy, station.home, clock=lambda: now, record=station.record
-        )
+        tiers = station.tier_keys(store, lambda: now)
         identity = identity_of(station.card, store, tiers)
         require_clock(station.card, now)
         parcels = parcels_at_hand(station, folders)

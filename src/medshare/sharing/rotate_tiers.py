@@ -92,9 +92,7 @@ def rotate_tiers(
     """
     scope = scope or Scope()
     with station.changing():
-        keys = TierKeys(
-            store, station.policy, station.home, clock=lambda: now, record=station.record
-        )
+        keys = station.tier_keys(store, lambda: now)
         _require_clock(keys, tiers, now)
         parcels = parcels_at_hand(station, scope.folders)
         targets = {tier: Target.of(keys, tier, scope.towards.get(tier)) for tier in sorted(tiers)}

@@ -19,6 +19,7 @@ A station exists from the moment its keystore is in place, which is the last ste
 
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -217,8 +218,11 @@ class Station:
         Raises KeyUnavailableError when it does not belong to the card.
         """
         note_policy(self.home, self.record)
-        tiers = TierKeys(store, self.policy, self.home, record=self.record)
-        return identity_of(self.card, store, tiers)
+        return identity_of(self.card, store, self.tier_keys(store))
+
+    def tier_keys(self, store: KeyStore, clock: Callable[[], float] = time.time) -> TierKeys:
+        """Return the KEKs in *store*, what is destroyed of which goes into the record."""
+        return TierKeys(store, self.policy, self.home, clock, record=self.record)
 
     @cached_property
     def policy(self) -> Policy:

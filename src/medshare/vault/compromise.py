@@ -95,9 +95,7 @@ def compromised(
     needs, and leaves the incident open.  Raises UsageError when there is no such key or the
     clock is wrong, StorageError, PolicyError or TokenError when something cannot be written.
     """
-    keys = TierKeys(
-        store, station.policy, station.home, clock=lambda: report.now, record=station.record
-    )
+    keys = station.tier_keys(store, lambda: report.now)
     case = _Case(station, store, keys, report)
     exposed = exposures(station, vaults, case.exposed_tiers)
     resumed = case.is_open()
