@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
@@ -121,10 +121,15 @@ def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
     return command
 
 
+_TIMES: Final = {
+    "--session-idle": ("30m", "How long a session lasts without a request."),
+    "--session": ("8h", "How long a session lasts in all."),
+}
+
+
 def access_options(command: Command) -> Command:
     """Add the options of `relay serve` about who may pass; the command gets them as `rules`."""
     option = _gathered("rules", Rules())
-    file = click.Path(path_type=Path)
     return _with(
         command,
         option(
@@ -132,7 +137,7 @@ def access_options(command: Command) -> Command:
         ),
         option(
             "--client-ca",
-            type=file,
+            type=click.Path(path_type=Path),
             metavar="FILE",
             help="Who must have issued the certificates that clients show in TLS.",
         ),
@@ -145,19 +150,9 @@ def access_options(command: Command) -> Command:
         option(
             "--require-profile", is_flag=True, help="Refuse stations enrolled without a profile."
         ),
-        option(
-            "--session-idle",
-            type=Span(),
-            default="30m",
-            show_default=True,
-            help="How long a session lasts without a request.",
-        ),
-        option(
-            "--session",
-            type=Span(),
-            default="8h",
-            show_default=True,
-            help="How long a session lasts in all.",
+        *(
+            option(name, type=Span(), default=usual, show_default=True, help=text)
+            for name, (usual, text) in _TIMES.items()
         ),
     )
 
