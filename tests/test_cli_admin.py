@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.builder import make_identity
 from tests.relay_process import RelayProcess, relay_process
 from tests.test_cli_credentials import Town
 
@@ -138,6 +139,15 @@ def test_an_auditor_verifies_from_a_copy_and_finds_what_was_slipped_in(
     with relay_process(ministry.root / "relay") as relay:
         assert ministry.carry("enroll wang.card", relay)["state"] == "done"
         assert relay.terminate()[0] == 0
+    cards = ministry.root / "relay" / "cards"
+    slipped = make_identity("slipped in").card
+    (cards / slipped.station.hex()).write_bytes(slipped.encoded)
+    verify = "admin verify --relay-data relay"
+    found = ministry.json("auditor", verify, exit_code=3)
+    assert found["code"] == "audit.quorum"
+    assert slipped.station.hex()[:16] in found["message"]
+    (cards / slipped.station.hex()).unlink()
+    assert ministry.json("auditor", verify)["unrecorded"] == []
     copy = tmp_path / "copy"
     shutil.copytree(ministry.root / "relay" / "audit", copy)
     good = ministry.json("auditor", f"admin verify --log {copy}")

@@ -176,7 +176,8 @@ def show(proposal: str | None, way: Way, mode: Mode) -> None:
 def verify(relay_data: Path | None, log: Path | None, mode: Mode) -> None:
     """Check that every administrative act in a relay's record had its quorum.
 
-    No network and no key is needed. That the record itself is whole is for medshare audit
+    With --relay-data also that nobody is enrolled of whom the record does not say so. No network
+    and no key is needed. That the record itself is whole is for medshare audit
     verify to say, which checks this too.
     """
     from medshare.record.administration import judge_record
@@ -190,11 +191,33 @@ def verify(relay_data: Path | None, log: Path | None, mode: Mode) -> None:
     judgement = judge_record(RecordReader(folder))
     from medshare.commands.audit_views import administration_record, administration_text
 
-    record = {"event": "administration_verified", **administration_record(judgement)}
+    strangers = _unrecorded(relay_data) if judgement.governed_from is not None else []
+    found = administration_record(judgement)
+    record = {"event": "administration_verified", **found, "unrecorded": strangers}
     choose(mode).result(record, lambda: administration_text(judgement))
+    if strangers:
+        raise AuditError(
+            f"station {strangers[0][:16]} is enrolled, and by the record it is not",
+            hint="somebody put its card there without the relay",
+            code="audit.quorum",
+        )
     if judgement.objections:
         first = judgement.objections[0]
         raise AuditError(
             f"entry {first.entry} ({first.act}) lacks its quorum: {first.sentence}",
             code="audit.quorum",
         )
+
+
+def _unrecorded(relay_data: Path | None) -> list[str]:
+    """Return the ids of stations that are enrolled there, and not by the record."""
+    from medshare.record.administration import unrecorded
+    from medshare.record.reader import RecordReader
+    from medshare.relay.enrolment import Stations
+    from medshare.relay.folder import DataFolder
+
+    if relay_data is None:
+        return []
+    cards = Stations(DataFolder(relay_data).cards).cards()
+    reader = RecordReader(relay_data / "audit")
+    return [one.hex() for one in unrecorded(reader, [card.station for card in cards])]

@@ -5,13 +5,14 @@
 Whoever copies the folder `audit` has all that an auditor needs.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 from medshare.audit.administration import CONCERNED, Judgement, judge
-from medshare.audit.entries import Entry, parse_entry
+from medshare.audit.entries import Act, Entry, Outcome, parse_entry
 from medshare.disk.atomic import read_file
 from medshare.errors import AuditError, MedshareError
+from medshare.ids import StationId
 from medshare.record.reader import RecordReader
 
 EVIDENCE: Final = "administration"
@@ -33,6 +34,20 @@ def judge_record(reader: RecordReader) -> Judgement:
         return read_file(path, limit=MAX_EVIDENCE, what="evidence", follow=False)
 
     return judge(_concerned(reader), evidence)
+
+
+def unrecorded(reader: RecordReader, enrolled: Iterable[StationId]) -> tuple[StationId, ...]:
+    """Return those of the *enrolled* stations that, by the record, are not enrolled.
+
+    Where old entries were pruned, a station that the rest does not mention may be in them.
+    """
+    allowed: dict[bytes, bool] = {}
+    for entry in _concerned(reader):
+        event = entry.event
+        if event.act in {Act.ENROL, Act.REMOVE} and event.outcome is Outcome.DONE:
+            allowed[event.object.id] = event.act is Act.ENROL
+    unknown = reader.first > 0
+    return tuple(sorted(one for one in enrolled if not allowed.get(bytes(one), unknown)))
 
 
 def _concerned(reader: RecordReader) -> Iterator[Entry]:
