@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,8 +23,9 @@ from medshare.commands.output import choose
 from medshare.errors import TransferError
 
 if TYPE_CHECKING:
+    from medshare.ids import StationId
     from medshare.sharing.events import Notice
-    from medshare.sharing.send import SendOptions
+    from medshare.sharing.send import SendOptions, SendResult
 
 _TO_SEND: Final = ("medshare.sharing.send", "medshare.codecs.encoder", "medshare.commands.views")
 """Imported while the passphrase is made a key of."""
@@ -182,12 +183,25 @@ def send(
 
     called = {contact.station: contact.name for contact in contacts}
     missing = [called[one] for one in result.missing_receipts]
+    for notice in _emergencies(result, called):
+        out.event(notice)
     out.result(
         records.sent(result, names=called, route=route),
         lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
     )
     if options["wait"] is not None:
         _require_receipts(missing)
+
+
+def _emergencies(result: "SendResult", called: "Mapping[StationId, str]") -> "Iterator[Notice]":
+    """Yield what to tell the sender of recipients who say that they broke the glass."""
+    from medshare.commands.views import emergency_line
+    from medshare.sharing.events import Notice
+
+    for receipt in result.receipts.values():
+        if receipt.emergency is not None:
+            name = called.get(receipt.recipient, "a recipient")
+            yield Notice("send.break-glass", f"{name}: {emergency_line(receipt)}")
 
 
 def _new_folder(folder: Path) -> "Notice":
