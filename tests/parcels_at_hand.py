@@ -1,6 +1,7 @@
 """A station with parcels at hand: what a rotation of its keys has to deal with."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Final, cast
@@ -47,6 +48,17 @@ class Case:
             "inbox", builder.make_parcel({"d": b"4"}, sender=WANG, recipients=[MARY], label="d")
         )[0]
         (home / "outbox" / "pending-0123").write_text("not a parcel")
+
+    @classmethod
+    def at(cls, home: Path, like: "Case") -> "Case":
+        """Return the case in *home*, a copy of the home of another one."""
+        case = copy(like)
+        case.home = home
+        case.parcels = {
+            (home / folder.parent.name / folder.name, envelope, key)
+            for folder, envelope, key in like.parcels
+        }
+        return case
 
     def as_builder(self, identity: Identity) -> builder.Identity:
         """Return the identity in the form that the builder of parcels takes."""

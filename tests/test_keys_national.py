@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medshare.errors import IntegrityError, PassphraseError, StorageError, UsageError
-from medshare.keys.base import newest_generation
+from medshare.keys.base import newest_generation, pending_generation
 from medshare.keys.file import FileKeyStore
 from medshare.keys.kek import AES_KW, SM4_GCM, SecretKek
 from medshare.keys.material import Material, kinds_for, new_generation
@@ -24,6 +25,7 @@ from medshare.station.due import due_keys, keks_of_history, keks_of_store
 from medshare.station.key_book import KeyBook
 from medshare.station.tier_keys import TierKeys
 from medshare.suites.base import SYSTEM_RANDOM
+from tests.fault import Killed, count_changes, killed_at
 from tests.parcels_at_hand import CHEAP, NOW, PASSPHRASE, THEN, Case
 from tests.suites.keystore_suite import CREATED, LATER
 
@@ -265,6 +267,35 @@ def test_a_station_changes_its_suite(tmp_path: Path, suite: str) -> None:
     wanted = {"gm": SM4_GCM, "gm+intl": AES_KW}[suite]
     assert {kek.algorithm for kek in case.store().keks()} == {wanted}
     assert due(station) == []
+
+
+def test_killed_at_any_step_the_change_is_completed(tmp_path: Path) -> None:
+    """Each parcel opens at every step, and `rotate-key` alone goes on to the same keys."""
+    template = Case(tmp_path / "template")
+    before = template.identity().card
+
+    def change(home: Path) -> None:
+        store = Station.open(home).keystore(PASSPHRASE, cost=CHEAP)
+        rotate_identity(Station.open(home), store, now=NOW, suite="gm")
+
+    shutil.copytree(template.home, tmp_path / "counted", symlinks=True)
+    steps = count_changes(lambda: change(tmp_path / "counted"))
+    assert steps > 30
+    for step in range(1, steps + 1, 3):
+        home = tmp_path / str(step)
+        shutil.copytree(template.home, home, symlinks=True)
+        with pytest.raises(Killed), killed_at(step):
+            change(home)
+        case = Case.at(home, template)
+        case.require_all_open()
+        if newest_generation(case.store()) == 0:
+            change(home)
+        elif pending_generation(case.store()) is not None:
+            rotate_identity(Station.open(home), case.store(), now=NOW)
+        case.require_all_open()
+        card = Station.open(home).card
+        assert card.continues(before)
+        assert (card.current.number, card.current.suite) == (1, "gm")
 
 
 def test_a_tier_key_of_the_other_suite_is_due(tmp_path: Path) -> None:

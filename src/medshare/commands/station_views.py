@@ -14,7 +14,7 @@ from medshare.commands.views import BAD, GOOD, OPEN, facts, headline, path
 from medshare.ids import StationId
 from medshare.sharing.rotate import Rotation
 from medshare.station import Contact, Station
-from medshare.trust.card import Card
+from medshare.trust.card import Card, Generation
 from medshare.trust.revocation import Revocation
 
 Record = dict[str, Any]
@@ -197,10 +197,10 @@ def rotated(rotation: Rotation, *, dry_run: bool) -> Group:
         verb = "completed the rotation to" if rotation.resumed else "this station now has"
         line = headline("✓", GOOD, f"{verb} {keys}")
     following = "medshare card export --output FILE, and give that file to your contacts"
-    before = rotation.card.generations[-2:][0].suite
-    changed = not dry_run and before != rotation.card.current.suite
+    before, now = _families(rotation.card.generations[-2:][0]), _families(rotation.card.current)
+    changed = not dry_run and before != now
     rows = [
-        ("suite", f"{rotation.card.current.suite}, before it was {before}" if changed else ""),
+        ("suite", f"{now}, before it was {before}" if changed else ""),
         ("re-wrapped", text.count(rotation.rewrapped, "parcel")),
         ("as they were", text.count(rotation.unchanged, "parcel")),
         ("failed", text.count(len(rotation.failed), "parcel") if rotation.failed else ""),
@@ -209,6 +209,13 @@ def rotated(rotation: Rotation, *, dry_run: bool) -> Group:
         ("then", "medshare rotate-key --due, for keys of tiers that follow the suite" * changed),
     ]
     return Group(line, facts(rows), *_failures(rotation))
+
+
+def _families(generation: "Generation") -> str:
+    """Return the suites of which *generation* has keys: `gm`, `intl`, or `gm+intl`."""
+    from medshare.suites.signatures import SIGNATURES
+
+    return "+".join(sorted({SIGNATURES[key.algorithm].family for key in generation.sign_keys}))
 
 
 def _failures(rotation: Rotation) -> list[RenderableType]:
