@@ -243,6 +243,7 @@ def test_nobody_but_an_administrator_is_heard(tmp_path: Path) -> None:
             case.ask(signed(ALICE, Target(routes.GET_PROPOSAL, proposal=proposal.digest))),
         ]
         assert {reply.code for reply in replies} == {problems.FORBIDDEN}
+        assert replies[0].messages_read == 0  # nothing of what a stranger hands in is looked at
         assert not is_enrolled(case)
 
 

@@ -30,6 +30,7 @@ async def get_proposal(x: Exchange) -> None:
 
 async def put_proposal(x: Exchange) -> None:
     """Take in a proposal, and tell how it stands."""
+    await x.service.run(x.service.administration.require_administrator, x.asker)
     data = await x.whole_body()
     result = await x.service.run(x.service.administration.propose, x.asker, x.target.proposal, data)
     await x.answer.structure(admin_bodies.encode_result(result))
@@ -39,6 +40,7 @@ async def put_vote(x: Exchange) -> None:
     """Take in the vote of the one who asks, and tell how the proposal stands."""
     if x.target.station != x.station:
         raise AccessDeniedError("a vote is cast by the administrator whose it is")
+    await x.service.run(x.service.administration.require_administrator, x.asker)
     data = await x.whole_body()
     result = await x.service.run(x.service.administration.vote, x.asker, x.target.proposal, data)
     await x.answer.structure(admin_bodies.encode_result(result))

@@ -87,6 +87,7 @@ class AdminStore:
         self._evidence = audit / EVIDENCE
         self._open = self._folder / "open"
         self._closed = self._folder / "closed"
+        self._known: tuple[bytes, Charter] | None = None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -111,7 +112,10 @@ class AdminStore:
         if not path.exists():
             return None
         try:
-            return parse_charter(read_file(path, limit=MAX_CHARTER, what="the charter"))
+            octets = read_file(path, limit=MAX_CHARTER, what="the charter")
+            if self._known is None or self._known[0] != octets:
+                self._known = octets, parse_charter(octets)
+            return self._known[1]
         except FormatError as error:
             raise StorageError(
                 "the charter of this relay is damaged", hint="restore admin/ from your backup"

@@ -77,13 +77,13 @@ class Administration:
     def overview(self, asker: Enrolled) -> Overview:
         """Return how the relay is administered, to an administrator."""
         with self._lock:
-            charter = self._require_administrator(asker)
+            charter = self.require_administrator(asker)
             return Overview(charter.encode(), self._store.settings())
 
     def listing(self, asker: Enrolled) -> list[tuple[bytes, State]]:
         """Return the proposals that are open, and the newest of the others."""
         with self._lock, self._store.locked():
-            self._sort_out(self._require_administrator(asker))
+            self._sort_out(self.require_administrator(asker))
             found = [(digest, State.PENDING) for digest in self._store.open_ids()]
             for digest in self._store.closed_ids(MAX_LISTED - len(found)):
                 file = self._store.find(digest)
@@ -94,7 +94,7 @@ class Administration:
     def dossier(self, asker: Enrolled, digest: bytes) -> Dossier:
         """Return everything about one proposal; raise NotFoundError when there is none."""
         with self._lock, self._store.locked():
-            self._sort_out(self._require_administrator(asker))
+            self._sort_out(self.require_administrator(asker))
             file = self._file(digest)
         closing = file.closing or Closing(State.PENDING, 0)
         return Dossier(
@@ -116,7 +116,7 @@ class Administration:
         if proposal.digest != digest:
             raise FormatError("the proposal is not the one that the path names")
         with self._lock, self._store.locked():
-            charter = self._require_administrator(asker)
+            charter = self.require_administrator(asker)
             self._sort_out(charter)
             known = self._store.find(digest)
             if known is None:
@@ -135,7 +135,7 @@ class Administration:
         if vote.content.proposal != digest:
             raise FormatError("the vote is on another proposal than the path names")
         with self._lock, self._store.locked():
-            charter = self._require_administrator(asker)
+            charter = self.require_administrator(asker)
             self._sort_out(charter)
             file = self._file(digest)
             _require_own(asker, vote.content.card)
@@ -262,7 +262,11 @@ class Administration:
             raise NotFoundError("nobody was named to administer this relay")
         return charter
 
-    def _require_administrator(self, asker: Enrolled) -> Charter:
+    def require_administrator(self, asker: Enrolled) -> Charter:
+        """Return the charter in force; raise AccessDeniedError unless *asker* is in it.
+
+        Raises NotFoundError when nobody was named.
+        """
         charter = self._charter()
         named = charter.administrator(asker.station)
         if named is None or not asker.card.continues(named.card):
