@@ -16,13 +16,13 @@ from medshare.commands.granting import (
 from medshare.commands.opening import Way, contact_names, open_way, way_options
 from medshare.commands.options import Mode, Span, examples, output_options
 from medshare.commands.output import choose
+from medshare.commands.transfer import show_sent
 from medshare.errors import UsageError
 from medshare.grant import Kind
 
 if TYPE_CHECKING:
-    from medshare.commands.lines import Output
     from medshare.sharing.conditions import Conditions, Continuation
-    from medshare.sharing.send import SendOptions, SendResult
+    from medshare.sharing.send import SendOptions
     from medshare.station import Contact, Station
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -157,19 +157,7 @@ def _continue(
             options=_options(before, to, asked, station, **options),
             on_event=out.event,
         )
-    _show(result, to, transport.route, out)
-
-
-def _show(result: "SendResult", to: "Sequence[Contact]", route: str, out: "Output") -> None:
-    """Say what was sent, as `medshare send` does."""
-    from medshare.commands import records, views
-
-    called = {contact.station: contact.name for contact in to}
-    missing = [called[one] for one in result.missing_receipts]
-    out.result(
-        records.sent(result, names=called, route=route),
-        lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
-    )
+    show_sent(result, to, transport.route, out)
 
 
 def _options(

@@ -178,7 +178,15 @@ def send(
             options=_send_options(conditions=offered, **options),
             on_event=out.event,
         )
-        route = transport.route
+    missing = show_sent(result, contacts, transport.route, out)
+    if options["wait"] is not None:
+        _require_receipts(missing)
+
+
+def show_sent(
+    result: "SendResult", contacts: "Sequence[Contact]", route: str, out: "Output"
+) -> list[str]:
+    """Say what was sent; return the names of those whose receipt is not there."""
     from medshare.commands import records, views
 
     called = {contact.station: contact.name for contact in contacts}
@@ -189,8 +197,7 @@ def send(
         records.sent(result, names=called, route=route),
         lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
     )
-    if options["wait"] is not None:
-        _require_receipts(missing)
+    return missing
 
 
 def _emergencies(result: "SendResult", called: "Mapping[StationId, str]") -> "Iterator[Notice]":

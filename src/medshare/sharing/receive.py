@@ -92,19 +92,12 @@ def _listing(
         raise
     except MedshareError as error:
         fault = error
+    stated = (envelope.created, envelope.delete_after, envelope.chunk_count) if envelope else None
+    created, ends, chunks = stated or (0, 0, 0)
     return ParcelListing(
-        parcel,
-        sender,
-        envelope.created if envelope else 0,
-        envelope.delete_after if envelope else 0,
-        manifest,
-        fault,
-        len(stored.chunks),
-        envelope.chunk_count if envelope else 0,
-        stored.sealed,
-        envelope,
-        station.id,
-    )
+        parcel, sender, created, ends, manifest, fault, len(stored.chunks), chunks, stored.sealed,
+        envelope, station.id,
+    )  # fmt: skip
 
 
 def receive(
