@@ -23,9 +23,11 @@ from medshare.commands.output import choose
 from medshare.errors import TransferError
 
 if TYPE_CHECKING:
+    from medshare.commands.lines import Output
     from medshare.ids import StationId
     from medshare.sharing.events import Notice
     from medshare.sharing.send import SendOptions, SendResult
+    from medshare.station import Contact
 
 _TO_SEND: Final = ("medshare.sharing.send", "medshare.codecs.encoder", "medshare.commands.views")
 """Imported while the passphrase is made a key of."""
