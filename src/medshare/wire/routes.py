@@ -145,7 +145,8 @@ class Target:
         return self.route.template.format(
             parcel=self.parcel.hex(),
             index=chunk_name(self.index),
-            station=self.station.hex(), factor=self.factor.hex(),
+            station=self.station.hex(),
+            factor=self.factor.hex(),
             proposal=self.proposal.hex(),
         )
 
