@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from medshare.audit.entries import Act, Outcome
-from medshare.errors import NotFoundError, StorageError
+from medshare.errors import NotFoundError, StorageError, UsageError
 from medshare.relay import codes
 from medshare.relay.factor_key import FILE as KEY_FILE
 from medshare.relay.factor_key import factor_key
@@ -351,6 +351,15 @@ def test_a_lost_database_lets_nobody_in(alice: Person, tmp_path: Path) -> None:
         found = again(alice, case)
         assert found.inbox().code == problems.SECOND_FACTOR
         assert found.try_code().code == problems.FACTOR
+
+
+def test_a_missing_library_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra, whoever needs it is told how to install it."""
+    monkeypatch.setitem(sys.modules, "pyotp", None)
+    for needing in (codes.require_libraries, lambda: codes.code_at(bytes(20), 1)):
+        with pytest.raises(UsageError) as refused:
+            needing()
+        assert "medshare[signin]" in str(refused.value.hint)
 
 
 KILLED_AT_ANSWER = """

@@ -80,6 +80,7 @@ class Wanted:
         from medshare.clientcert import MAX_CERTIFICATE, parse_certificate
         from medshare.disk.atomic import read_file
         from medshare.relay import profiles
+        from medshare.relay.codes import require_libraries
 
         certificate = None
         if self.client_cert is not None:
@@ -90,6 +91,7 @@ class Wanted:
         unattended = bool(self.client_cert or self.ranges)
         match self.profile:
             case "person" if not unattended:
+                require_libraries()
                 return profiles.person(self.factor, verify=not self.touch_only)
             case "unattended" if not person:
                 return profiles.unattended(certificate, self.ranges)

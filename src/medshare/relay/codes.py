@@ -9,6 +9,7 @@ import base64
 import hashlib
 import hmac
 import re
+from importlib.util import find_spec
 from types import ModuleType
 from typing import Final
 
@@ -41,6 +42,13 @@ def totp_library() -> ModuleType:
     except ImportError as error:
         raise needs_extra() from error
     return pyotp
+
+
+def require_libraries() -> None:
+    """Raise UsageError, which names the extra, where second factors cannot be checked."""
+    totp_library()
+    if find_spec("fido2") is None:
+        raise needs_extra()
 
 
 def needs_extra() -> UsageError:

@@ -7,6 +7,7 @@
     outbox/<parcel>/        what is being sent, and what was
     inbox/<parcel>/         what is being received, and what was
     receipts/               proofs of delivery
+    sessions/               sessions at relays (`station.relay_sessions`)
     audit/                  the record of what this station did
     policy.toml             what each sensitivity tier demands (`station.policy_file`)
     policy-seen             which policy the record speaks of last
