@@ -172,13 +172,16 @@ def test_killed_at_any_step_the_next_run_completes_it(tmp_path: Path) -> None:
     assert interrupted == {True, False}
 
 
-def test_a_kek_missing_for_one_parcel_is_named_and_the_rest_goes_on(case: Tiers) -> None:
+@pytest.mark.parametrize("damaged", [False, True], ids=["of others", "damaged"])
+def test_a_kek_missing_for_one_parcel_is_named_and_the_rest_goes_on(
+    case: Tiers, damaged: bool
+) -> None:
     """The one whose key nothing opens is in the result; all others are done, old keys go."""
     folder, _, _ = case.first()
     octets = (folder / WRAP_FILE).read_bytes().replace(b"routine/0", b"routine/7")
     (folder / WRAP_FILE).write_bytes(octets)
     foreign = builder.make_parcel({"x": b"1"}, sender=WANG, recipients=[], label="x")
-    (folder / "envelope").write_bytes(foreign.envelope)
+    (folder / "envelope").write_bytes(foreign.envelope[: -1 if damaged else None])
     result = case.rotate_tiers()
     assert [failed.folder for failed in result.failed] == [folder]
     assert isinstance(result.failed[0].error, KeyUnavailableError)

@@ -223,9 +223,9 @@ class Looking:
         except MedshareError as error:
             try:
                 return self._from_envelope(folder, error)
-            except MedshareError:
+            except MedshareError as other:
                 self.needed |= {wrapped.label}
-                raise
+                raise error from other
         return Unwrapped(parcel, tier_of(target), key)
 
     def _from_envelope(self, folder: Path, error: MedshareError | None = None) -> Unwrapped | None:
