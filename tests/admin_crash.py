@@ -21,6 +21,7 @@ from medshare.audit.administration import ACTS
 from medshare.audit.entries import Detail
 from medshare.record.administration import judge_record
 from medshare.record.reader import RecordReader
+from medshare.relay.profiles import PERSON, person
 from medshare.trust.orders import Action, Administrator, Order
 from medshare.trust.proposal import SignedProposal, SignedVote
 from medshare.wire import routes
@@ -53,6 +54,8 @@ ORDERS = {
     Action.REMOVE: Order(Action.REMOVE, station=BOB.station),
     Action.DELETE: Order(Action.DELETE, parcel=PARCEL.id),
     Action.HOLD: Order(Action.HOLD, parcel=PARCEL.id),
+    Action.SET_PROFILE: Order(Action.SET_PROFILE, station=BOB.station, profile=person().encode()),
+    Action.WITHDRAW_GRANT: Order(Action.WITHDRAW_GRANT, parcel=PARCEL.id, station=BOB.station),
     Action.SET_POLICY: Order(Action.SET_POLICY, settings={"total_bytes": 1 << 20}),
     Action.SET_ADMINISTRATORS: Order(Action.SET_ADMINISTRATORS, administrators=TWO, need=2),
 }
@@ -69,6 +72,11 @@ def is_done(case: Case, action: Action) -> bool:
             return not case.files()
         case Action.HOLD:
             return PARCEL.id in case.service.parcels.holds
+        case Action.SET_PROFILE:
+            return case.service.access.profile(BOB.station).kind == PERSON
+        case Action.WITHDRAW_GRANT:
+            refused = case.ask(signed(BOB, Target(routes.GET_MANIFEST, PARCEL.id)))
+            return refused.code == "grant.withdrawn"
         case Action.SET_POLICY:
             return (case.data / "admin" / "policy").exists()
         case _:

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ import pytest
 
 from medshare.audit import entries
 from medshare.audit.entries import Act
+from medshare.errors import RelayRefusedError
 from medshare.relay.admin_store import AdminStore
 from medshare.relay.founding import require_unadministered
 from medshare.relay.recording import RelayRecord
 from medshare.trust.charter import Charter
 from medshare.trust.orders import Action, Administrator
+from medshare.trust.proposal import SignedVote
 from medshare.wire import problems, routes
 from medshare.wire.admin_bodies import State
 from medshare.wire.routes import Target
@@ -30,6 +33,8 @@ from tests.admin_case import (
     charter_at,
     governed_case,
     name_administrators,
+    proposed,
+    vote_of,
 )
 from tests.builder import make_identity
 from tests.conftest import ROOT
@@ -128,6 +133,28 @@ def test_a_crash_while_naming_administrators_is_no_fault(tmp_path: Path) -> None
         assert judged(case).objections == ()
 
 
+def test_votes_at_the_same_moment_carry_it_once(tmp_path: Path) -> None:
+    """Two approvals that arrive together are one after the other: one act, one entry."""
+    with governed_case(tmp_path / "relay") as case:
+        proposal = proposed(case, ANNA, ENROLL)
+        votes = [vote_of(case, one, proposal) for one in (BEN, CLEO)]
+        administration = case.service.administration
+
+        def cast(vote: SignedVote) -> str:
+            asker = case.service.stations.find(vote.content.voter.hex())
+            assert asker is not None
+            try:
+                return administration.vote(asker, proposal.digest, vote.encoded).state
+            except RelayRefusedError as error:
+                return error.code
+
+        with ThreadPoolExecutor(2) as pool:
+            ended = sorted(pool.map(cast, votes))
+        assert ended == [State.DONE, problems.CLOSED]
+        assert judged(case).approved == 1
+        assert judged(case).objections == ()
+
+
 def test_an_administrator_reads_nothing_of_a_parcel(tmp_path: Path) -> None:
     """To the relay he is no party: not even ciphertext, state or receipts are shown to him."""
     with governed_case(tmp_path / "relay") as case:
@@ -150,6 +177,7 @@ def test_an_administrator_reads_nothing_of_a_parcel(tmp_path: Path) -> None:
         (Action.DELETE, 3),
         (Action.SET_ADMINISTRATORS, 4),
         (Action.HOLD, 5),
+        (Action.WITHDRAW_GRANT, 7),
     ],
 )
 def test_killed_at_any_change_of_the_disk_it_is_done_once_or_not_yet(

@@ -160,9 +160,14 @@ class AdminStore:
         """Return the proposals that are open."""
         return [bytes.fromhex(name) for name in _names(self._open) if len(name) == 64]
 
-    def closed_ids(self, most: int) -> list[bytes]:
-        """Return at most *most* of the others, the newest first."""
-        return [bytes.fromhex(name[-64:]) for name in reversed(_names(self._closed)[-most:])]
+    def closed(self, most: int) -> list[tuple[bytes, State]]:
+        """Return at most *most* of the others, the newest first, with what became of them."""
+        found = []
+        for name in reversed(_names(self._closed)[-most:] if most > 0 else []):
+            outcome = _map(self._closed / name / "outcome")
+            if outcome is not None:
+                found.append((bytes.fromhex(name[-64:]), _closing(outcome).state))
+        return found
 
     def find(self, digest: bytes) -> File | None:
         """Return the proposal named by *digest*, or None."""

@@ -85,11 +85,7 @@ class Administration:
         with self._lock, self._store.locked():
             self._sort_out(self.require_administrator(asker))
             found = [(digest, State.PENDING) for digest in self._store.open_ids()]
-            for digest in self._store.closed_ids(MAX_LISTED - len(found)):
-                file = self._store.find(digest)
-                if file is not None and file.closing is not None:
-                    found.append((digest, file.closing.state))
-        return found
+            return found + self._store.closed(MAX_LISTED - len(found))
 
     def dossier(self, asker: Enrolled, digest: bytes) -> Dossier:
         """Return everything about one proposal; raise NotFoundError when there is none."""
