@@ -12,7 +12,6 @@ from medshare.commands.sign_in import (
     AtRelay,
     Place,
     at_relay,
-    code_options,
     place_options,
     say,
     typed,
@@ -55,12 +54,16 @@ def second_factor() -> None:
     metavar="FILE",
     help="The enrolment secret of the relay's operator, for the first factor.",
 )
-@code_options
+@click.option(
+    "--code-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A pipe from which the first code is read, instead of stdin.",
+)
 @output_options
 def add(
-    kind: str, place: Place, secret_file: Path | None, code: str | None, code_file: Path | None,
-    mode: Mode,
-) -> None:  # fmt: skip
+    kind: str, place: Place, secret_file: Path | None, code_file: Path | None, mode: Mode
+) -> None:
     """Add a second factor: totp, or fido2.
 
     The first one needs the enrolment secret that the operator of the relay handed out, and comes
@@ -68,15 +71,15 @@ def add(
     """
     from medshare.wire.sign_in import NewFactor
 
+    if kind == "totp":
+        _library("pyotp")
+        _library("segno")
     with choose(mode) as out, at_relay(place, in_session=True) as here:
         secret = ""
         if secret_file is not None or not here.has_session:
             secret = typed("Enrolment secret, from the operator of the relay: ", secret_file)
         begun = here.transport.begin_factor(NewFactor(kind, secret))
-        if kind == "totp":
-            proof = _shown(out, here, begun, code=code, code_file=code_file)
-        else:
-            proof = _touched(here, begun)
+        proof = _shown(out, here, begun, code_file) if kind == "totp" else _touched(here, begun)
         recovery = here.transport.finish_factor(begun.factor, proof)
         record = {
             "event": "factor_added",
@@ -88,17 +91,14 @@ def add(
         out.result(record, lambda: _added(record))
 
 
-def _shown(
-    out: "Output", here: AtRelay, begun: "BegunFactor", *, code: str | None, code_file: Path | None
-) -> "Proof":
+def _shown(out: "Output", here: AtRelay, begun: "BegunFactor", code_file: Path | None) -> "Proof":
     """Show the secret, as a picture for a phone and as text; return the first code."""
     from medshare.wire.sign_in import TOTP, Proof
 
     uri = _otpauth(here, begun.secret)
     record = {"event": "factor_begun", "kind": TOTP, "factor": begun.factor.hex(), "otpauth": uri}
-    if code is None:
-        out.result(record, lambda: f"{_picture(uri)}\n{uri}\n")
-    return Proof(TOTP, code=code or typed("The code that the app shows: ", code_file))
+    out.result(record, lambda: f"{_picture(uri)}\n{uri}\n")
+    return Proof(TOTP, code=typed("The code that the app shows: ", code_file))
 
 
 def _otpauth(here: AtRelay, secret: bytes) -> str:
