@@ -279,6 +279,14 @@ def test_every_record_has_its_section() -> None:
     assert {name for name in named if f"`{name}`" not in headings} == set()
 
 
+def test_no_record_is_described_twice() -> None:
+    """Each name has one heading in docs/json-events.md."""
+    page = (ROOT / "docs" / "json-events.md").read_text(encoding="utf-8")
+    headings = [line for line in page.splitlines() if line.startswith("### ")]
+    names = re.findall(r"`(\w+)`", " ".join(headings))
+    assert sorted(names) == sorted(set(names))
+
+
 def test_no_kind_of_event_was_forgotten() -> None:
     """The samples above cover all kinds of events that there are."""
     assert {type(event) for event in ONE_OF_EACH} == set(events.Event.__args__)

@@ -106,7 +106,7 @@ def test_a_study_travels(a: Hospital, b: Hospital, tmp_path: Path) -> None:
     assert first.exit_code == 0
     assert first.stdout.startswith("● sealed, not yet received by hospital-b: 3 files (56.8 KiB)")
     assert first.stderr.splitlines()[:2] == [
-        "medshare: note: there was no folder usb; it is made",
+        "medshare: note: there is no folder usb yet: it will be made",
         f"medshare: sending 3 files, 56.8 KiB to hospital-b (folder {a.desk / 'usb'})",
     ]
     parcel = next(line.split()[1] for line in first.stdout.splitlines() if "parcel" in line)

@@ -217,7 +217,7 @@ def _new_folder(folder: Path) -> "Notice":
     """Return what to tell somebody who may have mistyped, or not yet mounted, a folder."""
     from medshare.sharing.events import Notice
 
-    return Notice("send.new-folder", f"there was no folder {folder}; it is made")
+    return Notice("send.new-folder", f"there is no folder {folder} yet: it will be made")
 
 
 def _require_receipts(missing: Sequence[str]) -> None:
