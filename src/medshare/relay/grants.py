@@ -21,7 +21,13 @@ from medshare.audit import entries
 from medshare.audit.entries import Act
 from medshare.disk.atomic import make_folder, read_file, write_file
 from medshare.envelope import Envelope
-from medshare.errors import AccessDeniedError, FormatError, GrantError, NotFoundError
+from medshare.errors import (
+    AccessDeniedError,
+    FormatError,
+    IntegrityError,
+    NotFoundError,
+    StorageError,
+)
 from medshare.grant import Grant, Permission
 from medshare.ids import ParcelId, StationId
 from medshare.relay.enrolment import Enrolled
@@ -109,15 +115,14 @@ class Grants:
         path = self._openings(parcel, station)
         if not path.exists():
             return Opened()
-        match canonical.decode(
-            read_file(path, limit=_MAX_OPENINGS, what=_COUNT),
-            limit=_MAX_OPENINGS,
-            what=_COUNT,
-            items=3,
-        ):
-            case [int() as times, int() as last]:
-                return Opened(times, last)
-        raise FormatError(f"{_COUNT} is malformed")
+        data = read_file(path, limit=_MAX_OPENINGS, what=_COUNT)
+        try:
+            match canonical.decode(data, limit=_MAX_OPENINGS, what=_COUNT, items=3):
+                case [int() as times, int() as last]:
+                    return Opened(times, last)
+        except FormatError:
+            pass  # nothing can be concluded from it, and nothing may be opened
+        raise StorageError(f"{_COUNT} is damaged")
 
     def count(self, envelope: Envelope, station: StationId, now: int) -> None:
         """Count that *station* opens the parcel, durably; the lock of the parcel is held.
@@ -164,7 +169,7 @@ class Grants:
         withdrawal = parse_withdrawal(data)
         withdrawal.require_of(envelope)
         if withdrawal.recipient != station:
-            raise GrantError("the withdrawal is from another station", code="grant.lineage")
+            raise IntegrityError("the withdrawal is from another station")
         if withdrawal.sender != asker.station:
             raise AccessDeniedError("a grant is withdrawn by whoever gave it")
         self._require_current(asker, withdrawal)
