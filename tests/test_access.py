@@ -19,6 +19,7 @@ from medshare.trust.access import (
     Subject,
     Verdict,
     decide,
+    tier_finding,
 )
 from medshare.trust.access_rules import (
     OVERRIDABLE,
@@ -189,7 +190,8 @@ def test_the_order_of_rules_means_nothing(
     found = decide(subject, act, resource, context, policy)
     assert decide(subject, act, resource, context, replace(policy, access=access)) == found
     assert found.allowed == all(one.verdict is not Verdict.REFUSED for one in found.findings)
-    assert len({one.rule for one in found.findings}) == len(found.findings) == len(Rule)
+    assert len({one.rule for one in found.findings}) == len(found.findings)
+    assert {one.rule for one in found.findings} == set(Rule) - {Rule.TIER}
 
 
 @given(SUBJECTS, ACTS, RESOURCES, CONTEXTS, POLICIES)
@@ -323,6 +325,26 @@ def test_the_policy_may_let_more_be_overridden() -> None:
     found = asked(DERMATOLOGIST, ended, context=context, policy=policy)
     assert found.overridden == (Rule.EXPIRED, Rule.DEPARTMENT)
     assert not asked(DERMATOLOGIST, ended, context=context).allowed
+
+
+@pytest.mark.parametrize(
+    ("tier", "suite", "backend", "allowed"),
+    [
+        ("routine", "intl", "file", True),
+        ("routine", "intl", None, True),
+        ("routine", "gm", "file", False),
+        ("routine", "intl", "pkcs11", False),
+        ("unheard-of", "intl", None, False),
+    ],
+)
+def test_what_a_tier_demands_is_explained_too(
+    tier: str, suite: str, backend: str | None, allowed: bool
+) -> None:
+    """Suite and keystore are refused before the rules are asked, and explained beside them."""
+    policy = Policy((TierPolicy("routine", 0, suites=("intl",), keystores=("file",)),), 0)
+    found = tier_finding(policy, tier, suite=suite, backend=backend)
+    assert (found.rule, found.verdict is Verdict.PASSED) == (Rule.TIER, allowed)
+    assert Decision(Permission.VIEW, (found,)).allowed is allowed
 
 
 @given(st.text(max_size=60))

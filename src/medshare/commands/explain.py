@@ -86,8 +86,13 @@ def explain(
 
 
 def _found(text: str, way: Way) -> "tuple[Station, Envelope]":
-    """Return the station, and the envelope of the parcel that *text* names, verified."""
+    """Return the station, and the envelope of the parcel that *text* names, verified.
+
+    Raises UntrustedSignerError or GrantError where no rule would be asked, because nobody who
+    is trusted here has sent it, or it continues what it may not.
+    """
     from medshare.envelope import parse_envelope
+    from medshare.sharing.incoming import require_lineage, sender_of
 
     station = open_station()[1]
     at_hand = _at_hand(station)
@@ -96,10 +101,14 @@ def _found(text: str, way: Way) -> "tuple[Station, Envelope]":
     except NotFoundError:
         place = None
     if place is not None:
-        return station, parse_envelope(_read(place))
-    with open_way(way) as (station, _, transport):
-        octets = transport.get_envelope(match_parcel(text, transport.inbox()))
-        return station, parse_envelope(octets)
+        envelope = parse_envelope(_read(place))
+    else:
+        with open_way(way) as (station, _, transport):
+            octets = transport.get_envelope(match_parcel(text, transport.inbox()))
+            envelope = parse_envelope(octets)
+    sender_of(envelope, station, kept=place is not None)
+    require_lineage(envelope, station, kept=place is not None)
+    return station, envelope
 
 
 def _at_hand(station: "Station") -> dict[ParcelId, Path]:

@@ -22,7 +22,7 @@ from medshare.station import Contact, Station
 from medshare.station.emergencies import keep_emergency, new_emergency
 from medshare.station.openings import count_opening, openings_of
 from medshare.station.withdrawals import withdrawal_of
-from medshare.trust.access import Context, Decision, Resource, Subject, decide
+from medshare.trust.access import Context, Decision, Resource, Subject, decide, tier_finding
 from medshare.trust.access_rules import label_of
 from medshare.trust.policy import Reader, Require
 
@@ -175,7 +175,13 @@ def explained(
         Context(now, openings, reason),
         station.policy,
     )
-    return decision, standing
+    tier = tier_finding(
+        station.policy,
+        envelope.tier,
+        suite=envelope.suite,
+        backend=station.backend if who is None else None,
+    )
+    return Decision(act, (tier, *decision.findings)), standing
 
 
 def subject_of(station: StationId, standing: Standing) -> Subject:

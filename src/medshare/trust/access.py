@@ -28,8 +28,10 @@ OPENING: Final = frozenset({Permission.VIEW, Permission.EXPORT})
 
 
 class Rule(StrEnum):
-    """The rules; `policy.<rule>` is the code of a refusal."""
+    """The rules; `policy.<rule>` is the code of a refusal, but for TIER, which has several."""
 
+    TIER = "tier"
+    """Suite and keystore: `trust.policy` refuses them before `decide` is asked."""
     SENDER = "sender"
     READER = "reader"
     GRANT = "grant"
@@ -149,6 +151,20 @@ class Decision:
                 hint=named.hint or None,
                 code=f"policy.{named.rule}",
             )
+
+
+def tier_finding(policy: Policy, tier: str, *, suite: str, backend: str | None) -> Finding:
+    """Return whether *tier* allows *suite*, and keys in a keystore of kind *backend* if known."""
+    try:
+        rules = policy.tier(tier)
+        rules.allowed_suites(frozenset({suite}))
+        if backend is not None:
+            rules.require_keystore(backend)
+    except PolicyError as error:
+        return Finding(Rule.TIER, Verdict.REFUSED, error.message, error.hint or "")
+    keystore = "" if backend is None else f", and keys in '{backend}'"
+    sentence = f"tier '{tier}' allows suite '{suite}'{keystore}"
+    return Finding(Rule.TIER, Verdict.PASSED, sentence)
 
 
 @dataclass(frozen=True, slots=True)
