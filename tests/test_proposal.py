@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from cryptography import x509
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medshare.errors import FormatError, MedshareError, UsageError
+from medshare.errors import CredentialError, FormatError, MedshareError, UsageError
 from medshare.ids import ParcelId, StationId
 from medshare.trust.charter import administrator_of, parse_charter
 from medshare.trust.orders import (
@@ -28,8 +29,8 @@ from medshare.trust.proposal import (
 )
 from medshare.wire import admin_bodies, routes
 from medshare.wire.admin_bodies import Dossier, Overview, Result, State
-from tests import independent_administration
-from tests.builder import CREATED
+from tests import certifier, independent_administration
+from tests.builder import CREATED, Identity
 from tests.scenarios import A, B, C
 from tests.scenarios_administration import CHARTER, ORDERS, content, proposal, scenarios, stored
 
@@ -150,6 +151,29 @@ def test_a_card_without_a_certificate_counts_by_its_station() -> None:
     """No credential, no person: then the station is what counts once."""
     assert administrator_of(A.card, None) == Administrator(A.card)
     assert 8 * len(A.card.encoded) <= MAX_CARD
+
+
+def certified(who: Identity, licence: str) -> x509.Certificate:
+    """A certificate of the same authority for the station of *who*, with that licence."""
+    return certifier.credential(
+        subject=certifier.distinguished(cn=who.name, serial=licence),
+        public=certifier.station_key(who).public_key(),
+        parts=certifier.doctor_parts(who.card),
+    )
+
+
+def test_a_certificate_names_the_person_whatever_the_station() -> None:
+    """Two stations with one licence are one person; another licence is another person."""
+    first = administrator_of(A.card, certified(A, "110023"))
+    second = administrator_of(B.card, certified(B, "110023"))
+    third = administrator_of(C.card, certified(C, "110024"))
+    assert len(first.person) == 32
+    assert first.person == second.person != third.person
+    with pytest.raises(CredentialError):
+        administrator_of(B.card, certified(A, "110023"))
+    with pytest.raises(FormatError, match="one person"):
+        parse_charter(replace(CHARTER, administrators=(first, second, third)).encode())
+    parse_charter(replace(CHARTER, administrators=(first, third)).encode())
 
 
 states = st.sampled_from(State)
