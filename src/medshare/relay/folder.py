@@ -37,6 +37,7 @@ class ParcelPaths:
         self.seal = path / "seal"
         self.chunks = path / "chunks"
         self.receipts = path / "receipts"
+        self.openings = path / "openings"
 
     def chunk(self, index: int) -> Path:
         """Return the place of chunk *index*."""

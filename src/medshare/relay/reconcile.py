@@ -77,7 +77,7 @@ def _settle(
         if row is None:
             raise StorageError("a parcel could not be entered into the database")
         folder.make()
-        for place in (folder.path, folder.chunks, folder.receipts):
+        for place in (folder.path, folder.chunks, folder.receipts, folder.openings):
             _remove_temporary(place)
         size = _Settlement(change, row, parcels.remember(row, envelope)).settle()
         change.set_size(row.number, size)
@@ -97,6 +97,8 @@ def _envelope(folder: ParcelPaths, parcel: ParcelId) -> Envelope | None:
 
 
 def _remove_temporary(place: Path) -> None:
+    if not place.exists():
+        return
     for name in os.listdir(place):  # noqa: PTH208  # names, not paths
         if is_temporary(name):
             (place / name).unlink()
