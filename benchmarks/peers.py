@@ -35,7 +35,7 @@ from benchmarks.tools.base import Tool
 from benchmarks.tools.ours import Medshare, MedshareFolder
 from benchmarks.tools.ssh import Age, Crypt4gh, Rsync, RsyncZ, Scp
 from benchmarks.tools.stores import Rclone, RcloneCompress, Restic
-from benchmarks.tools.wormhole import Wormhole
+from benchmarks.tools.wormhole import Wormhole, WormholeRelay
 
 TOOLS: Final[tuple[type[Tool], ...]] = (
     Floor,
@@ -50,6 +50,7 @@ TOOLS: Final[tuple[type[Tool], ...]] = (
     Rclone,
     RcloneCompress,
     Wormhole,
+    WormholeRelay,
     Restic,
 )
 SIZES: Final = {
@@ -151,10 +152,13 @@ def say(line: str) -> None:
 
 
 def chosen(names: str | None) -> list[type[Tool]]:
-    """Return the tools of that names, all of them without *names*."""
+    """Return the tools of that names, all of them without *names*.
+
+    Semicolons stand between them where one of them has a comma.
+    """
     if names is None:
         return list(TOOLS)
-    wanted = [name.strip() for name in names.split(",")]
+    wanted = [name.strip() for name in names.split(";" if ";" in names else ",")]
     unknown = set(wanted) - {kind.name for kind in TOOLS}
     if unknown:
         raise SystemExit(f"unknown tools: {', '.join(sorted(unknown))}")
@@ -196,7 +200,7 @@ def main() -> int:
     )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--inputs", help="as in random=64MiB,ct,mr,slices (default: all)")
-    parser.add_argument("--tools", help="names, with commas between (default: all)")
+    parser.add_argument("--tools", help="names, with commas or semicolons between")
     parser.add_argument("--warm", type=size_in_bytes, default=3 * 1024 * MIB)
     parser.add_argument("--folder", type=Path, help="where to work (default: temporary)")
     parser.add_argument("--output", type=Path, help="the report (default: standard output)")

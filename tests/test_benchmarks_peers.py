@@ -11,6 +11,7 @@ from benchmarks import compare, hosts, inputs, tables
 from benchmarks.carrying import Carrying, medians
 from benchmarks.hosts import HERE, free_port, listens, received
 from benchmarks.line import LINES
+from benchmarks.peers import chosen
 from benchmarks.tools.base import Tool
 from tests.pictures import Image
 
@@ -202,3 +203,11 @@ def test_a_tool_that_is_not_installed_says_so() -> None:
             raise AssertionError
 
     assert Missing().absent() == "not installed: surely-not-a-program"
+
+
+def test_tools_are_chosen_by_names_that_may_have_commas() -> None:
+    """Commas stand between names, or semicolons where a name has a comma of its own."""
+    assert {kind.name for kind in chosen("scp, medshare")} == {"scp", "medshare"}
+    assert {kind.name for kind in chosen("scp; floor, relay")} == {"scp", "floor, relay"}
+    with pytest.raises(SystemExit, match="no such tool"):
+        chosen("no such tool")

@@ -7,6 +7,7 @@ import pytest
 
 from medshare.chunk import SIGNATURE_SIZE
 from medshare.errors import IntegrityError, RelayUnavailableError, SourceChangedError
+from medshare.sharing import hashing
 from tests.people import SUITES
 from tests.sharing_case import Breaking, Case, Damaging, Touching
 
@@ -39,6 +40,19 @@ def test_an_interrupted_receive_fetches_each_chunk_once(case: Case, after: int) 
     case.receive(parcel)
     case.assert_arrived()
     assert sorted(case.store.got_chunks) == sorted(set(case.store.got_chunks))
+
+
+def test_what_is_read_back_gives_the_digest_of_the_whole_file(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files that an earlier run wrote in part are named with the digest of all their octets."""
+    monkeypatch.setattr(hashing, "BLOCK", 1000)  # so that a chunk takes several
+    parcel = case.send().parcel
+    with pytest.raises(RelayUnavailableError):
+        case.receive(parcel, transport=Breaking(case.store, case.b.station.id, 3))
+    files = case.receive(parcel).files
+    content = {file.path: (case.tmp / "out" / file.path).read_bytes() for file in files}
+    assert [file.digest for file in files] == [case.suite.digest(d) for d in content.values()]
 
 
 def test_a_lost_journal_costs_no_chunk_and_no_correctness(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""magic-wormhole with mailbox and transit servers of its own."""
+"""magic-wormhole with mailbox and transit servers of its own, directly and through a relay."""
 
 import os
 from pathlib import Path
@@ -12,12 +12,13 @@ _CODE: Final = "7-measured-comparison"
 
 
 class Wormhole(Tool):
-    """The code is agreed beforehand; both ends start at once, and may connect directly."""
+    """The code is agreed beforehand; both ends start at once, and connect directly."""
 
     name = "magic-wormhole"
-    way = "wormhole send and receive, mailbox and transit relay of its own"
+    way = "wormhole send and receive, which connect directly"
     seals = True
     needs = ("wormhole", "twist")
+    options: tuple[str, ...] = ()
 
     def set_up(self) -> None:
         self.mailbox, self.transit = free_port(), free_port()
@@ -40,8 +41,17 @@ class Wormhole(Tool):
         ]
         quiet = {**os.environ, "TERM": "dumb"}
         trip.begin()
-        send = [*wormhole, "send", "--hide-progress", "--code", _CODE, str(source)]
+        send = [*wormhole, "send", *self.options, "--hide-progress", "--code", _CODE, str(source)]
         trip.start("wormhole-send", send, self.near, env=quiet, cwd=self.place)
-        receive = [*wormhole, "receive", "--hide-progress", "--accept-file", _CODE]
+        receive = [*wormhole, "receive", *self.options, "--hide-progress", "--accept-file", _CODE]
         trip.start("wormhole-receive", receive, self.far, env=quiet, cwd=target)
         trip.join()
+
+
+class WormholeRelay(Wormhole):
+    """The same where no end can reach the other, as between hospitals."""
+
+    name = "magic-wormhole, relay"
+    way = "wormhole send and receive through its transit relay, which keeps nothing"
+    legs = 2
+    options = ("--no-listen",)
