@@ -1,5 +1,6 @@
 """Stations that nobody attends: clientcert, addresses, and profiles at the relay."""
 
+import base64
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
+from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -222,6 +224,23 @@ def test_certificates_of_several_kinds_sign(kind: str) -> None:
         clientcert.require_second(
             second, found.signature[:-1] + b"x", pair.certificate, now=1_760_000_000
         )
+
+
+def test_the_second_signature_is_that_of_rfc_9421() -> None:
+    """Its base is the first signature as a component with its key, and its own parameters."""
+    session = "A" * 43
+    request = PAIR.sign(signed(ALICE, Target(routes.INBOX), query="after=0", session=session))
+    fields = {name.decode(): value.decode() for name, value in request.headers}
+    first, second = fields["signature"].split(", certificate=")
+    own, params = fields["signature-input"].split(", certificate=")
+    base = f'"signature";key="medshare": {first.removeprefix("medshare=")}\n'
+    base += f'"@signature-params": {params}'
+    octets = base64.b64decode(second.strip(":"))
+    r, s = int.from_bytes(octets[:32]), int.from_bytes(octets[32:])
+    key = PAIR.certificate.key
+    assert isinstance(key, ec.EllipticCurvePublicKey)
+    key.verify(encode_dss_signature(r, s), base.encode(), ec.ECDSA(SHA256()))
+    assert '"@query" "medshare-session")' in own
 
 
 def test_rsa_certificates_sign() -> None:

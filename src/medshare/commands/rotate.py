@@ -295,9 +295,7 @@ class Task:
         try:
             identity = self.station.identity(self.store)
             relay, shown = self.settings.relay, shown_at(self.settings.relay, self.settings)
-            transport = RelayTransport(
-                relay, identity, ca_file=self.settings.relay_ca, shown=shown
-            )
+            transport = RelayTransport(relay, identity, ca_file=self.settings.relay_ca, shown=shown)
             with closing(transport):
                 transport.put_card(identity.card.encoded)
         except MedshareError:
