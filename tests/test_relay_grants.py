@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from medshare.audit.entries import Act
+from medshare.disk.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX
 from medshare.envelope import Envelope, encode_envelope
 from medshare.grant import Grant, Kind, Permission
 from medshare.ids import ParcelId
@@ -291,3 +292,24 @@ def test_a_parcel_without_grants_can_be_withdrawn_too(case: Case) -> None:
     assert codes(case, BOB, parcel) == {""}
     assert withdraw(case, parcel, BOB).status == 204
     assert codes(case, BOB, parcel) == {"grant.withdrawn"}
+
+
+def test_a_damaged_count_hands_out_nothing(tmp_path: Path) -> None:
+    """What cannot be read is no count of zero; what an interruption left behind is removed."""
+    parcel = parcel_of(ALICE, granted(BOB, "consultant", openings=2))
+    with open_case(tmp_path / "relay") as case:
+        upload(case, parcel)
+        assert fetch(case, BOB, routes.GET_SEAL, parcel).status == 200
+        counts = case.data / "parcels" / parcel.id.hex() / "openings"
+        (count,) = counts.iterdir()
+        good = count.read_bytes()
+        for damaged in (b"", b"x", good[:-1]):
+            count.write_bytes(damaged)
+            assert codes(case, BOB, parcel) == {problems.FAULT}
+        assert codes(case, ALICE, parcel) == {""}
+        count.write_bytes(good)
+        remains = counts / f"{TEMPORARY_PREFIX}x{TEMPORARY_SUFFIX}"
+        remains.write_bytes(b"half")
+    with open_case(tmp_path / "relay") as case:
+        assert codes(case, BOB, parcel) == {""}
+        assert not remains.exists()
