@@ -97,7 +97,7 @@ def test_a_cheap_keystore_is_strengthened_when_it_is_opened(tmp_path: Path) -> N
     assert reopen(tmp_path, cost=stronger).records() == before
     new = parse_sealed((tmp_path / "keystore").read_bytes()).header
     assert (old.cost, new.cost) == (CHEAP, stronger)
-    assert old.salt != new.salt
+    assert old.commitment != new.commitment
     assert reopen(tmp_path, cost=stronger).records() == before
 
 

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 from medshare.errors import IntegrityError, PassphraseError, StorageError, UsageError
 from medshare.keys.base import newest_generation, pending_generation
-from medshare.keys.file import FileKeyStore
+from medshare.keys.file import FileBackend, FileKeyStore
 from medshare.keys.kek import AES_KW, SM4_GCM, SecretKek
 from medshare.keys.material import Material, kinds_for, new_generation
 from medshare.keys.sealed import KdfCost, SealedStore, new_store_key, parse_sealed
+from medshare.keys.second_factor import EnrolledKey, SecondFactor, write_second_factor
 from medshare.sharing.rotate import rotate_identity
 from medshare.sharing.rotate_tiers import rotate_tiers
 from medshare.station import Station
@@ -149,6 +150,21 @@ def make_next(folder: Path, suite: str) -> int:
     number = store.prepare(created=LATER, suite=suite)
     store.settle(number)
     return number
+
+
+def test_a_file_that_is_written_anew_opens_beside_a_second_factor(tmp_path: Path) -> None:
+    """What an interrupted change of the second factor left to the passphrase stays openable."""
+    store = make(tmp_path, "intl")
+    factor = SecondFactor((EnrolledKey(b"credential", bytes(32), bytes(40)),), plain=(store.salt,))
+    write_second_factor(tmp_path, factor)
+    backend = FileBackend(PASSPHRASE, cost=CHEAP)
+    backend.open(tmp_path).prepare(created=LATER, suite="gm")
+    backend.open(tmp_path)
+    assert on_disk(tmp_path).header.suite == "gm"
+    dearer = replace(CHEAP, memory_kib=128)
+    FileBackend(PASSPHRASE, cost=dearer).open(tmp_path)
+    assert on_disk(tmp_path).header.cost == dearer
+    assert backend.open(tmp_path).secrets().pending == 1
 
 
 def test_pending_keys_of_another_kind_come_first(tmp_path: Path) -> None:

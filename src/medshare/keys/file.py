@@ -301,11 +301,15 @@ class FileKeyStore:
             fsync_folder(copy.parent)
 
     def _strengthen(self, passphrase: bytes, cost: KdfCost) -> None:
-        """Let cost and suite be what they should, now or, where that fails, at a later opening."""
+        """Let cost and suite be what they should, now or, where that fails, at a later opening.
+
+        The salt stays: a second factor goes by it (`second_factor`), and Argon2id makes
+        something else of it all the same, as cost or length of the output differ.
+        """
         header, suite = self._key.header, self._material.suite_at_rest
         raised = header.cost.raised_to(cost)
         if raised != header.cost or suite != header.suite:
-            anew = new_store_key(passphrase, raised, random=self._random, suite=suite)
+            anew = new_store_key(passphrase, raised, random=lambda _: header.salt, suite=suite)
             with suppress(StorageError):
                 self._write(self._material, anew)
 
