@@ -80,8 +80,8 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "medshare", *words]
 
 
-def on_a_terminal(town: Town, who: str, *words: str) -> tuple[int, str]:
-    """Let *who* type a command at a terminal; return its exit code and what is shown."""
+def on_a_terminal(town: Town, who: str, *words: str, typed: str = "") -> tuple[int, str]:
+    """Let *who* type a command at a terminal, and *typed* then; return how it ends, and shows."""
     outside, inside = pty.openpty()
     process = subprocess.Popen(
         command(*words),
@@ -92,6 +92,7 @@ def on_a_terminal(town: Town, who: str, *words: str) -> tuple[int, str]:
         env={**environment(town, who), "TERM": "dumb", "NO_COLOR": "1"},
     )
     os.close(inside)
+    os.write(outside, typed.encode())
     shown = b""
     while select.select([outside], [], [], PATIENCE)[0]:
         try:
@@ -117,6 +118,18 @@ def test_a_text_is_shown_at_a_terminal_and_nowhere_else(town: Town) -> None:
     refused = town.json("wang", " ".join(words), exit_code=7)
     assert refused["code"] == "policy.terminal"
     assert "medshare receive" in refused["hint"]
+
+
+@pytest.mark.service
+def test_a_terminal_asks_for_the_reason(town: Town) -> None:
+    """Without `--reason` it is typed where no other user of the machine sees it."""
+    parcel = sent(town, "asked", "trainee")
+    words = ("view", parcel, "report.txt", "--folder", "asked", "--break-glass")
+    code, shown = on_a_terminal(town, "okafor", *words, typed=f"{REASON}\n")
+    assert (code, SECRET in shown) == (0, True)
+    assert "why can it not wait?" in shown
+    found = town.json("okafor", "policy review --all")["emergencies"]
+    assert (found[-1]["parcel"], found[-1]["reason"]) == (parcel, REASON)
 
 
 @pytest.mark.service

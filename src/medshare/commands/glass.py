@@ -1,5 +1,6 @@
 """What `receive` and `view` ask for when the glass is to be broken."""
 
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -16,7 +17,8 @@ def glass_options(command: Command) -> Command:
         "--reason",
         default="",
         metavar="TEXT",
-        help="Why it cannot wait: kept, and read by who reviews it. Nothing about the patient.",
+        help="Why it cannot wait; a terminal asks for it. Kept, for whoever reviews it: nothing "
+        "about the patient.",
     )(command)
     return click.option(
         "--break-glass",
@@ -26,7 +28,13 @@ def glass_options(command: Command) -> Command:
 
 
 def reason_of(break_glass: bool, reason: str) -> str | None:
-    """Return why the glass is to be broken, or None; raise UsageError for one half of it."""
+    """Return why the glass is to be broken, or None; raise UsageError for one half of it.
+
+    A terminal asks for a reason that is not on the command line, where others could see it.
+    """
+    if break_glass and not reason.strip() and sys.stdin.isatty():
+        question = "why can it not wait? (kept for review; nothing about the patient)"
+        reason = str(click.prompt(question, err=True))
     if break_glass and not reason.strip():
         raise UsageError(
             "the glass is not broken without a reason",
