@@ -17,7 +17,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "set-policy": {"settings": dict},
     "set-administrators": {"administrators": list, "need": int},
 }
-SETTINGS = {"open_parcels", "parcel_bytes", "station_bytes", "total_bytes"}
+SETTINGS = {"keep_seconds", "open_parcels", "parcel_bytes", "station_bytes", "total_bytes"}
 CARD = 131072
 
 

@@ -169,7 +169,11 @@ def test_a_policy_holds_at_once_and_after_a_restart(tmp_path: Path) -> None:
     """A quota that the administrators set refuses what goes beyond it."""
     data = tmp_path / "relay"
     order = Order(Action.SET_POLICY, settings={"station_bytes": 10})
+    brief = Order(Action.SET_POLICY, settings={"keep_seconds": 86400})
     with governed_case(data) as case:
+        assert carried(case, brief).state is State.DONE
+        ask = signed(ALICE, Target(routes.PUT_ENVELOPE, PARCEL.id), PARCEL.envelope)
+        assert case.ask(ask).code == problems.RETENTION
         assert carried(case, order).state is State.DONE
         ask = signed(ALICE, Target(routes.PUT_ENVELOPE, PARCEL.id), PARCEL.envelope)
         assert case.ask(ask).code == problems.QUOTA

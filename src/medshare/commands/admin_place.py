@@ -121,11 +121,11 @@ def settings_in(path: Path) -> dict[str, int]:
     """Return what the policy of a relay in the file *path* sets.
 
     TOML: `quota`, `station_quota`, `parcel_quota` as sizes such as "500G", `max_open` as a
-    number.  Raises UsageError for anything else.
+    number, `keep_at_most` as a time such as "90d".  Raises UsageError for anything else.
     """
     import tomllib
 
-    from medshare.commands.options import Size
+    from medshare.commands.options import Size, Span
     from medshare.disk.atomic import read_file
 
     data = read_file(path, limit=_MAX_POLICY, what="the policy")
@@ -140,18 +140,21 @@ def settings_in(path: Path) -> dict[str, int]:
                 f"the policy of a relay has no setting '{key[:40]}'",
                 hint=f"it has {', '.join(SETTINGS_IN_FILE)}",
             )
-        number = Size().convert(value, None, None) if isinstance(value, str) else value
+        kind = Span() if key == KEPT else Size()
+        number = kind.convert(value, None, None) if isinstance(value, str) else value
         if type(number) is not int or number < 1:
-            raise UsageError(f"the setting '{key}' is neither a number nor a size such as 500G")
+            raise UsageError(f"the setting '{key}' is neither a number nor such as 500G or 90d")
         found[SETTINGS_IN_FILE[key]] = number
     return found
 
 
+KEPT: Final = "keep_at_most"
 SETTINGS_IN_FILE: Final = {
     "quota": "total_bytes",
     "station_quota": "station_bytes",
     "parcel_quota": "parcel_bytes",
     "max_open": "open_parcels",
+    KEPT: "keep_seconds",
 }
 """How the settings are called in a file, as the options of `relay serve` are."""
 

@@ -191,8 +191,8 @@ def release_hold(parcel: str, expires: int, way: Way, mode: Mode) -> None:
 def set_policy(file: Path, expires: int, way: Way, mode: Mode) -> None:
     """Let the bounds in FILE hold at the relay.
 
-    FILE is TOML: quota, station_quota, parcel_quota (sizes such as "500G") and max_open. What it
-    leaves out is as the relay was started.
+    FILE is TOML: quota, station_quota, parcel_quota (sizes such as "500G"), max_open, and
+    keep_at_most ("90d"). What it leaves out is as the relay was started.
     """
     _propose(_order("set-policy", settings=settings_in(file)), expires, way, mode)
 

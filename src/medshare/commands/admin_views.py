@@ -98,7 +98,8 @@ def setting_rows(settings: Mapping[str, int]) -> list[tuple[str, str]]:
     rows = []
     for name, key in SETTINGS_IN_FILE.items():
         value = settings.get(key)
-        shown = text.size(value or 0) if key.endswith("_bytes") else str(value)
+        kind = key.rpartition("_")[2]
+        shown = {"bytes": text.size, "seconds": text.span}.get(kind, str)(value or 0)
         rows.append((name, "as the relay was started" if value is None else shown))
     return rows
 

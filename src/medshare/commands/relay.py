@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from medshare.commands.options import Mode, Size, examples, output_options
+from medshare.commands.options import Mode, Size, Span, examples, output_options
 from medshare.commands.relay_access import (
     Rules,
     Wanted,
@@ -110,6 +110,12 @@ relay.add_command(admin)
 @click.option("--station-quota", type=Size(), help="Room for all parcels of one sender.")
 @click.option("--parcel-quota", type=Size(), help="Room for one parcel.")
 @click.option(
+    "--keep-at-most",
+    type=Span(),
+    metavar="TIME",
+    help="For how long a sender may ask to keep a parcel.  [default: for ever]",
+)
+@click.option(
     "--max-open",
     type=click.IntRange(1),
     default=64,
@@ -165,6 +171,7 @@ def _limits(bounds: dict[str, int | None]) -> "Limits":
         station_bytes=bounds["station_quota"],
         parcel_bytes=bounds["parcel_quota"],
         open_parcels=bounds["max_open"] or 1,
+        keep_seconds=bounds["keep_at_most"],
     )
 
 

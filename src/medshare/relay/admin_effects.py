@@ -181,6 +181,7 @@ def governed(limits: Limits, settings: dict[str, int]) -> Limits:
         station_bytes=settings.get("station_bytes", limits.station_bytes),
         parcel_bytes=settings.get("parcel_bytes", limits.parcel_bytes),
         open_parcels=settings.get("open_parcels", limits.open_parcels),
+        keep_seconds=settings.get("keep_seconds", limits.keep_seconds),
     )
 
 

@@ -221,6 +221,7 @@ class Parcels:
             return row.manifest
         if revoked:
             raise AccessDeniedError("the envelope is signed with keys that its sender has revoked")
+        _require_retention(envelope, self._limits.keep_seconds, self.now())
         if waiting >= self._limits.open_parcels:
             raise RelayRefusedError(
                 "this sender has too many unfinished parcels here", code=problems.QUOTA
@@ -366,6 +367,14 @@ class Parcels:
             except StorageError:
                 continue  # an upload was under way; the next sweep finds it again
             self._leftovers.discard(parcel)
+
+
+def _require_retention(envelope: Envelope, kept: int | None, now: int) -> None:
+    """Raise RelayRefusedError when a parcel is to stay longer than *kept* seconds."""
+    if kept is not None and not 0 < envelope.delete_after <= now + kept:
+        raise RelayRefusedError(
+            f"this relay keeps a parcel for {kept // 86400} days at most", code=problems.RETENTION
+        )
 
 
 def _require_same(row: ParcelRow, envelope: Envelope) -> None:

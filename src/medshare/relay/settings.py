@@ -21,6 +21,8 @@ class Limits:
     """Octets of all parcels of one sender."""
     parcel_bytes: int | None = None
     parcel_chunks: int = MAX_CHUNKS
+    keep_seconds: int | None = None
+    """For how long a sender may ask to keep a parcel."""
     open_parcels: int = 64
     """Parcels of one sender that have no seal yet."""
     requests: int = 512

@@ -42,7 +42,7 @@ ALONE: Final = frozenset({Action.HOLD})
 """Actions that one administrator may take: a hold destroys nothing and shows nobody anything,
 it must be there before the sweep is, and only a quorum lifts it."""
 
-SETTINGS: Final = ("open_parcels", "parcel_bytes", "station_bytes", "total_bytes")
+SETTINGS: Final = ("keep_seconds", "open_parcels", "parcel_bytes", "station_bytes", "total_bytes")
 """What a policy of a relay may set; what it leaves out is as the relay was started."""
 
 _TAKES: Final[Mapping[Action, tuple[str, ...]]] = {

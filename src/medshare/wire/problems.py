@@ -51,6 +51,7 @@ CLOSED: Final = "transfer.refused.closed"
 FOREIGN: Final = "transfer.refused.foreign"
 HELD: Final = "transfer.refused.held"
 ORDER: Final = "transfer.refused.order"
+RETENTION: Final = "transfer.refused.retention"
 LENGTH: Final = "transfer.refused.length"
 TOO_LARGE: Final = "transfer.refused.too-large"
 MISDIRECTED: Final = "transfer.refused.misdirected"
@@ -79,6 +80,7 @@ STATUS: Final = {
     FOREIGN: 409,
     HELD: 409,
     ORDER: 409,
+    RETENTION: 409,
     GONE: 410,
     LENGTH: 411,
     TOO_LARGE: 413,
@@ -209,6 +211,7 @@ _HINTS: Final = {
     ADDRESS: "ask the operator of the relay from which addresses this station may come",
     SIGNATURE: "ask the operator of the relay to enroll your card, and check this clock",
     QUOTA: "remove old parcels, or ask the operator of the relay for more room",
+    RETENTION: "ask for less: --delete-after 30d",
     FULL: "ask the operator of the relay to free space, then run the same command again",
     **dict.fromkeys(
         (NOT_GRANTED, GRANT_ENDED, GRANT_WITHDRAWN, OPENINGS_USED),
