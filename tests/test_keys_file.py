@@ -90,7 +90,7 @@ def test_the_default_cost_is_that_of_the_standard(tmp_path: Path) -> None:
 
 
 def test_a_cheap_keystore_is_strengthened_when_it_is_opened(tmp_path: Path) -> None:
-    """Opening raises the derivation cost with a fresh salt, and keeps keys and passphrase."""
+    """Opening raises the derivation cost, and keeps keys and passphrase."""
     before = make(tmp_path).records()
     old = parse_sealed((tmp_path / "keystore").read_bytes()).header
     stronger = KdfCost(memory_kib=128, passes=2, lanes=2)

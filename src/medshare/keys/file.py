@@ -92,6 +92,7 @@ class FileBackend:
         path = folder / KEYSTORE_FILE
         passphrase = self.passphrase
         if (folder / SECOND_FACTOR).exists():
+            require_waited(attempts_file(path), now=time.time())  # before anybody is to touch it
             salt = _read(path)[1].header.salt
             passphrase = passphrase_for(folder, salt, passphrase, self.touch)
         return FileKeyStore.open(path, passphrase, cost=self.cost)
