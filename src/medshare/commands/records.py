@@ -52,7 +52,7 @@ def sent(result: "SendResult", *, names: "Mapping[StationId, str]", route: str) 
     return {
         "event": "sent",
         "parcel": result.parcel.hex(),
-        "outcome": "sealed" if result.missing_receipts else "delivered",
+        "outcome": "sealed" if result.missing_receipts or result.only_viewed else "delivered",
         "route": route,
         "files": result.files,
         "total_bytes": result.total_bytes,

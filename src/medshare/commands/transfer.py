@@ -193,11 +193,12 @@ def show_sent(
 
     called = {contact.station: contact.name for contact in contacts}
     missing = [called[one] for one in result.missing_receipts]
+    named = [called[one] for one in result.receipts if one in called] or list(called.values())
     for notice in _emergencies(result, called):
         out.event(notice)
     out.result(
         records.sent(result, names=called, route=route),
-        lambda: views.sent(result, names=list(called.values()), missing=missing, route=route),
+        lambda: views.sent(result, names=named, missing=missing, route=route),
     )
     return missing
 

@@ -64,7 +64,10 @@ def sent(
     amount = f"{text.count(result.files, 'file')} ({text.size(result.total_bytes)})"
     to = ", ".join(text.visible(name) for name in names)
     away = ", ".join(text.visible(name) for name in missing)
-    if not missing:
+    if result.only_viewed:
+        line = headline("●", OPEN, f"sealed, to be looked at by {to}: {amount}")
+        following = "no receipt will come: who may only look, keeps nothing"
+    elif not missing:
         line = headline("✓", GOOD, f"delivered: signed receipt of {to} names all {amount}")
         following = f"medshare receipt {result.parcel.hex()[:12]}"
     else:

@@ -29,6 +29,7 @@ from medshare.envelope import (
     parse_envelope,
 )
 from medshare.errors import FormatError, IntegrityError, KeyUnavailableError, StorageError
+from medshare.grant import Permission
 from medshare.ids import PARCEL_ID_SIZE, ParcelId, StationId, parcel_id_from_text
 from medshare.manifest import FileEntry, Manifest
 from medshare.pace import Timetable
@@ -113,6 +114,13 @@ class Outgoing:
         """The stations addressed, without the sender itself."""
         sender = self.envelope.sender
         return tuple(s.station for s in self.envelope.recipients if s.station != sender)
+
+    @property
+    def receivers(self) -> tuple[StationId, ...]:
+        """Those of the recipients who may keep it, and so give a receipt when they have."""
+        envelope = self.envelope
+        keep = {one.station for one in envelope.grants if one.allows(Permission.EXPORT)}
+        return tuple(one for one in self.recipients if not envelope.grants or one in keep)
 
     @property
     def delivered(self) -> bool:

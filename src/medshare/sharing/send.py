@@ -74,7 +74,7 @@ def send(
     request = request_of(paths, stations, transport.route, options=options, station=station)
     with station.record.signed(identity.signers):
         result = _send(request, paths, to, identity, station, transport, options, on_event)
-    if not result.missing_receipts:
+    if not result.missing_receipts and not result.only_viewed:
         request.close(receipted=bool(result.receipts))
     return result
 

@@ -67,6 +67,8 @@ class SendResult:
     missing_receipts: tuple[StationId, ...]
     envelope: Envelope | None = None
     """What this station signed: what it granted, and what the parcel continues."""
+    only_viewed: bool = False
+    """Whether nobody who got it may keep it, so that no receipt will come."""
 
 
 class Sending:
@@ -103,7 +105,7 @@ class Sending:
     def delivered_before(self) -> SendResult | None:
         """Return what an earlier run delivered, if it did and every receipt is still here."""
         kept = self._kept_receipts() if self._out.delivered else {}
-        if len(kept) == len(self._out.recipients) > 0:
+        if len(kept) == len(self._out.receivers) > 0:
             return self._end(list(self._out.history.chunks), kept)
         return None
 
@@ -124,17 +126,18 @@ class Sending:
     def _kept_receipts(self) -> dict[StationId, Receipt]:
         """Return the receipts that an earlier run verified and kept before it was interrupted."""
         paths = {
-            one: receipt_path(self._station, self._out.parcel, one) for one in self._out.recipients
+            one: receipt_path(self._station, self._out.parcel, one) for one in self._out.receivers
         }
         return {one: load_receipt(path) for one, path in paths.items() if path.exists()}
 
     def _end(self, resumed: list[int], receipts: dict[StationId, Receipt]) -> SendResult:
         """Close the request if everybody has given a receipt; return what was done."""
         out = self._out
-        missing = tuple(one for one in out.recipients if one not in receipts)
-        if not missing and not out.delivered:
+        missing = tuple(one for one in out.receivers if one not in receipts)
+        only_viewed = bool(out.recipients) and not out.receivers
+        if not missing and not only_viewed and not out.delivered:
             out.note(Reached("receipted"), sync=True)
-        self._meter.tell(self._finished("sealed" if missing else "delivered"))
+        self._meter.tell(self._finished("sealed" if missing or only_viewed else "delivered"))
         return SendResult(
             parcel=out.parcel,
             files=len(out.manifest.files),
@@ -146,6 +149,7 @@ class Sending:
             receipts=receipts,
             missing_receipts=missing,
             envelope=out.envelope,
+            only_viewed=only_viewed,
         )
 
     def _finished(self, outcome: str) -> Finished:
@@ -353,13 +357,13 @@ class Sending:
         ask = partial(self._transport.stored, out.parcel)
         stored = self._line.retrying("asking", ask)
         while True:
-            for recipient in out.recipients:
+            for recipient in out.receivers:
                 if recipient in stored.receipts and recipient not in receipts:
                     receipts[recipient] = self._fetch_receipt(recipient)
             self._mend(stored)
             waited = time.monotonic() - begun
             left = (self._options.wait or 0.0) - waited
-            if len(receipts) == len(out.recipients) or left <= 0:
+            if len(receipts) == len(out.receivers) or left <= 0:
                 return receipts
             self._meter.tell(Waiting(out.parcel, "the receipt", waited))
             news = partial(
