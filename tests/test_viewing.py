@@ -203,6 +203,22 @@ def test_pydicom_keeps_to_itself_what_it_thinks_of_a_file(
     assert capfd.readouterr() == ("", "")
 
 
+def test_a_compression_without_a_decoder_is_named() -> None:
+    """What nothing on this machine decodes is said by its name, and not shown as damage."""
+    from pydicom import dcmread
+    from pydicom.encaps import encapsulate
+    from pydicom.uid import HTJ2KLossless
+
+    dataset = dcmread(io.BytesIO(slices()))
+    dataset.PixelData = encapsulate([b"x" * 10])
+    dataset["PixelData"].VR = "OB"
+    dataset.file_meta.TransferSyntaxUID = HTJ2KLossless
+    out = io.BytesIO()
+    dataset.save_as(out)
+    with pytest.raises(FormatError, match="no decoder here for pictures in High-Throughput"):
+        dicom.frame(out.getvalue(), 0)
+
+
 def test_colours_are_kept() -> None:
     """A picture of three samples a pixel is a coloured PNG."""
     red = np.zeros((4, 4, 3), np.uint8)

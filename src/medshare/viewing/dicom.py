@@ -129,7 +129,17 @@ def frame(data: bytes, number: int, window: Window | None = None) -> bytes:
             raise LimitError("this picture is too large to be shown")
         if dataset.file_meta.TransferSyntaxUID == _JPEG_BASELINE:
             return _encapsulated(dataset, number)
+        _require_decoder(dataset)
         return encode_png(_displayed(dataset, number, window))
+
+
+def _require_decoder(dataset: "FileDataset") -> None:
+    """Raise FormatError when pictures are compressed in a way that nothing here decodes."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    syntax = dataset.file_meta.TransferSyntaxUID
+    if syntax.is_compressed and not get_decoder(syntax).is_available:
+        raise FormatError(f"there is no decoder here for pictures in {syntax.name}")
 
 
 def _encapsulated(dataset: "FileDataset", number: int) -> bytes:
