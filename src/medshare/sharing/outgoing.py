@@ -123,6 +123,11 @@ class Outgoing:
         return tuple(one for one in self.recipients if not envelope.grants or one in keep)
 
     @property
+    def only_viewed(self) -> bool:
+        """Whether nobody who gets it may keep it, so that no receipt will come."""
+        return bool(self.recipients) and not self.receivers
+
+    @property
     def delivered(self) -> bool:
         """Whether every recipient's receipt has been verified."""
         return "receipted" in self.history.milestones

@@ -134,13 +134,14 @@ class Sending:
         """Close the request if everybody has given a receipt; return what was done."""
         out = self._out
         missing = tuple(one for one in out.receivers if one not in receipts)
-        only_viewed = bool(out.recipients) and not out.receivers
-        if not missing and not only_viewed and not out.delivered:
+        delivered = not missing and not out.only_viewed
+        if delivered and not out.delivered:
             out.note(Reached("receipted"), sync=True)
-        self._meter.tell(self._finished("sealed" if missing or only_viewed else "delivered"))
+        outcome, files = "delivered" if delivered else "sealed", len(out.manifest.files)
+        self._meter.tell(Finished(out.parcel, outcome, files, out.layout.total_size))
         return SendResult(
             parcel=out.parcel,
-            files=len(out.manifest.files),
+            files=files,
             total_bytes=out.layout.total_size,
             wire_bytes=self._meter.wire_bytes,
             chunks=out.layout.chunk_count,
@@ -149,12 +150,8 @@ class Sending:
             receipts=receipts,
             missing_receipts=missing,
             envelope=out.envelope,
-            only_viewed=only_viewed,
+            only_viewed=out.only_viewed,
         )
-
-    def _finished(self, outcome: str) -> Finished:
-        out = self._out
-        return Finished(out.parcel, outcome, len(out.manifest.files), out.layout.total_size)
 
     # --- what is there already -------------------------------------------------------
 
