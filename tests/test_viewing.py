@@ -5,6 +5,7 @@ import io
 import json
 import socket
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -217,6 +218,14 @@ def test_a_compression_without_a_decoder_is_named() -> None:
     dataset.save_as(out)
     with pytest.raises(FormatError, match="no decoder here for pictures in High-Throughput"):
         dicom.frame(out.getvalue(), 0)
+
+
+def test_without_pydicom_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine without the extra shows everything but DICOM, and says why."""
+    data = slices()
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert "pydicom" in shown(data).problem
+    assert shown(b"a text").text == "a text"
 
 
 def test_colours_are_kept() -> None:
