@@ -85,7 +85,7 @@ def answer_targets() -> Iterator[Make]:
     yield "state", bodies.decode_state, (bodies.encode_state(state),), _ONLY_FORMAT
     inbox = bodies.encode_inbox([PARCEL.id], following=9)
     yield "inbox", bodies.decode_inbox, (inbox,), _ONLY_FORMAT
-    announced = bodies.encode_announced(manifest=True)
+    announced = bodies.encode_announced(bodies.Announced(manifest=True, absent=(A.station,)))
     yield "announced", bodies.decode_announced, (announced,), _ONLY_FORMAT
     indexes = bodies.encode_indexes([0, 5, 70000])
     yield "indexes", bodies.decode_indexes, (indexes,), _ONLY_FORMAT
