@@ -62,7 +62,7 @@ MEANINGS: Final[dict[int, str]] = {
     4: "not permitted: unknown or untrusted identity, wrong key or passphrase, relay refuses",
     5: "did not get through, or not there yet: run the same command again to resume",
     6: "local storage: full, unreadable, or a file changed while it was sent",
-    7: "refused by policy: suite, tier, retention or residency",
+    7: "refused by policy: suite, tier, retention, or who may open what",
     8: "`medshare doctor` found something that should be mended",
     130: "interrupted: run the same command again to resume",
     141: "whoever read the output went away",

@@ -27,7 +27,7 @@
     │   └── NotFoundError            the relay has no such parcel, chunk or seal
     ├── StorageError                 local disk: full, read-only, unreadable
     │   └── SourceChangedError       a source file changed while it was being sent
-    ├── PolicyError                  refused by policy: suite, retention, residency
+    ├── PolicyError                  refused by policy: suite, retention, who may open what
     ├── UnhealthyError               something on this machine should be mended
     └── CancelledError               stopped by the user; run again to resume
 
@@ -211,7 +211,7 @@ class SourceChangedError(StorageError):
 
 
 class PolicyError(MedshareError):
-    """Refused by policy: suite, tier, retention or residency."""
+    """Refused by policy: suite, tier, retention, or who may open what."""
 
     code = "policy"
 
