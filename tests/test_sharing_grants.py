@@ -271,3 +271,24 @@ def test_what_is_sealed_anew_keeps_its_grants(ward: Ward) -> None:
     with pytest.raises((PolicyError, AccessDeniedError)) as refused:
         open_from_vault(vault, anew, identity=b.identity, output=ward.tmp / "again")
     assert refused.value.code.endswith("openings")
+
+
+def test_nobody_waits_for_those_who_only_look(ward: Ward) -> None:
+    """A receipt is waited for from those who may keep files, and from nobody else."""
+    looks = ward.send("a", "b", role="trainee", wait=1000.0)
+    assert looks.only_viewed
+    assert looks.missing_receipts == ()
+    assert ward.send("a", "b", role="trainee", wait=1000.0).parcel == looks.parcel
+
+    roles = ward["a"].station.policy.roles
+    offers = {
+        ward["b"].station.id: offer_of("attending", roles),
+        ward["c"].station.id: offer_of("consultant", roles),
+    }
+    first = ward.send("a", "bc", conditions=Conditions(offers))
+    assert first.missing_receipts == (ward["b"].station.id,)
+    assert not first.only_viewed
+    ward.receive("b", first.parcel)
+    done = ward.send("a", "bc", conditions=Conditions(offers), wait=1000.0)
+    assert (done.parcel, done.missing_receipts) == (first.parcel, ())
+    assert set(done.receipts) == {ward["b"].station.id}
