@@ -9,6 +9,7 @@ Each line of the report is a budget, what was measured, and whether it holds.  W
 import argparse
 import json
 import statistics
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -169,8 +170,8 @@ def markdown(budgets: Sequence[Budget]) -> str:
     return table(["", "budget", "measured", "holds"], rows) + "\n"
 
 
-def main() -> None:
-    """Read the command line, measure, write the report."""
+def main() -> int:
+    """Read the command line, measure, write the report; return 1 when a budget does not hold."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
@@ -192,7 +193,8 @@ def main() -> None:
         print(text)
     if given.markdown:
         given.markdown.write_text(markdown(budgets), encoding="utf-8")
+    return 0 if all(one.holds for one in budgets) else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -95,6 +95,9 @@ def main() -> int:
     parser.add_argument("--tolerance", type=float, default=TOLERANCE)
     parser.add_argument("--write", action="store_true", help="make the report the baseline")
     given = parser.parse_args()
+    for needed in (given.report, *(() if given.write else (given.baseline,))):
+        if not needed.exists():
+            parser.error(f"there is no {needed}; make bench measures what is compared")
     report = json.loads(given.report.read_text(encoding="utf-8"))
     if given.write:
         text = json.dumps(baseline_of(report), indent=2)
