@@ -5,7 +5,8 @@
 Every kind is laid end to end and cut into chunks of 4 MiB, as a parcel is.  Each chunk is
 decoded again and compared.  Times are CPU seconds of one thread, the least of `--runs`:
 the machine may be busy with other work.  With the package imagecodecs installed, JPEG-LS
-is measured too: pixels frame by frame, everything else by Zstandard -3.
+is measured too: pixels frame by frame, everything else by Zstandard -3.  Where restic and
+rclone are installed, so is what they store of whole files.
 """
 
 import argparse
@@ -26,6 +27,7 @@ import zstandard
 
 from benchmarks.floor import size_in_bytes
 from benchmarks.measure import MIB, machine
+from benchmarks.stored import stored
 from medshare.codecs import Codec, Effort
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -222,6 +224,10 @@ def run(most: int, runs: int, names: Sequence[str], *, hardest: bool) -> dict[st
         found = {coder.name: measure(coder, chunks, runs).against(size) for coder in everyone}
         if find_spec("imagecodecs") and (peer := jpeg_ls(kind)):
             found["JPEG-LS"] = peer.against(sum(map(len, cut_to(kind.files, kind.most))))
+        whole = list(cut_to(kind.files, kind.most))
+        for name, octets in stored(whole).items():
+            ratio = round(sum(map(len, whole)) / octets, 4)
+            found[name] = {"octets": octets, "ratio": ratio}
         results[kind.name] = {"octets": size, "coders": found}
         print(f"{kind.name}: {size} octets", file=sys.stderr, flush=True)
     return results
@@ -248,8 +254,10 @@ def markdown(results: dict[str, Any]) -> str:
         for name in names:
             figures = found["coders"].get(name)
             row.append(f"{figures['ratio']:.2f}" if figures else "")
-            pair = (figures["encode_mb_s"], figures["decode_mb_s"]) if figures else None
-            speed.append(f"{pair[0]:.0f} / {pair[1]:.0f}" if pair else "")
+            timed = figures and "encode_mb_s" in figures
+            speed.append(
+                f"{figures['encode_mb_s']:.0f} / {figures['decode_mb_s']:.0f}" if timed else ""
+            )
     left = means(results)
     ratios.append(["left of 16-bit kinds", "", *(f"{left.get(name, 0):.1f} %" for name in names)])
     return "\n\n".join(
