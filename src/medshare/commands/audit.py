@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 RELAYS: Final = "/relay/"
 """Stands in the origin of every record of a relay, and of no other."""
+_EMERGENCIES: Final = (Act.EMERGENCY, Act.REVIEW)
 
 
 class Moment(click.ParamType[int]):
@@ -125,6 +126,7 @@ def _who(text: str, place: Place) -> bytes:
         medshare audit search --parcel 3f2a9c1b
         medshare audit search --actor dr-wang --since 30d
         medshare audit search --act open --act export --since 2026-01-01 --until 2026-02-01
+        medshare audit search --break-glass --since 90d
         medshare audit search --refused --relay-data /srv/relay
         """
     )
@@ -142,6 +144,7 @@ def _who(text: str, place: Place) -> bytes:
     help="What was done: send, open, rotate …; docs/audit.md has them all.",
 )
 @click.option("--refused", is_flag=True, help="Only what was refused.")
+@click.option("--break-glass", is_flag=True, help="Only emergencies, and reviews of them.")
 @click.option("--last", "newest", type=click.IntRange(1), help="At most so many, the newest.")
 @where_options
 @output_options
@@ -150,6 +153,7 @@ def search(
     parcel: str | None,
     acts: tuple[str, ...],
     refused: bool,
+    break_glass: bool,
     where: Where,
     mode: Mode,
     **bounds: int | None,
@@ -164,7 +168,7 @@ def search(
     names += [] if parcel is None else [_identifier(parcel)]
     query = Query(
         names=tuple(names),
-        acts=tuple(Act(one) for one in acts),
+        acts=(*map(Act, acts), *(_EMERGENCIES if break_glass else ())),
         outcome=Outcome.REFUSED if refused else None,
         since=bounds["since"],
         until=bounds["until"],

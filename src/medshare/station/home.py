@@ -9,6 +9,8 @@
     receipts/               proofs of delivery
     sessions/               sessions at relays (`station.relay_sessions`)
     audit/                  the record of what this station did
+    emergencies/            why the glass was broken, and what reviewers found
+    openings/, withdrawals/ how often parcels were opened, and which grants were taken back
     policy.toml             what each sensitivity tier demands (`station.policy_file`)
     policy-seen             which policy the record speaks of last
     key-history, key-uses   what became of keys, and how often they were used
