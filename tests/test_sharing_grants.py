@@ -292,3 +292,16 @@ def test_nobody_waits_for_those_who_only_look(ward: Ward) -> None:
     done = ward.send("a", "bc", conditions=Conditions(offers), wait=1000.0)
     assert (done.parcel, done.missing_receipts) == (first.parcel, ())
     assert set(done.receipts) == {ward["b"].station.id}
+
+
+def test_what_nobody_restricted_can_be_continued(ward: Ward) -> None:
+    """Where nothing was granted, nothing is restricted: it is passed on, amended and answered."""
+    first = ward.send("a", "b").parcel
+    ward.receive("b", first)
+    with pytest.raises(UsageError):
+        ward.go_on(Kind.SHARE, "b", "c", first)
+    shared = ward.go_on(Kind.SHARE, "b", "c", first, "consultant").parcel
+    revision = ward.go_on(Kind.REVISION, "b", "a", first).parcel
+    assert ward.envelope(shared).grants[0].role == "consultant"
+    ward.receive("a", revision)
+    assert ward.faults("c") == set()
