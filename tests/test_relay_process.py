@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from medshare.errors import MedshareError, StorageError, TransferError
+from medshare.errors import MedshareError, StorageError, TransferError, UntrustedSignerError
 from medshare.relay.folder import DataFolder
 from medshare.relay.names import names_of
 from medshare.trust.card import armor
@@ -186,7 +186,7 @@ def test_over_tls_it_answers_to_the_names_of_its_certificate(tmp_path: Path) -> 
         for host in ("127.0.0.1", "localhost"):
             named = replace(relay, url=relay.url.replace("127.0.0.1", host))
             assert named.transport(ALICE, ca_file=files.ca).inbox() == ()
-        with pytest.raises(TransferError):
+        with pytest.raises(UntrustedSignerError):
             relay.transport(ALICE).inbox()
     names = names_of(files.cert)
     assert names.authority("localhost:8443", scheme="https", port=8443) == "localhost:8443"
