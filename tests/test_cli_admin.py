@@ -1,5 +1,6 @@
 """Three administrators, one relay in a process of its own, and the command line between them."""
 
+import hashlib
 import json
 import shutil
 from collections.abc import Iterator
@@ -7,8 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from tests.builder import make_identity
+from tests.certifier import credential
 from tests.relay_process import RelayProcess, relay_process
 from tests.test_cli_credentials import Town
 
@@ -51,6 +56,7 @@ class Ministry(Town):
 def ministry(tmp_path_factory: pytest.TempPathFactory) -> Ministry:
     """The town, its administrators named."""
     town = Ministry(tmp_path_factory.mktemp("ministry"), "wang", "novak")
+    town.do("operator", "relay enroll wang.card --data relay --yes")  # while nobody is named
     assert town.named()["need"] == 2
     return town
 
@@ -66,10 +72,9 @@ def test_a_station_is_enrolled_by_two_and_sends_afterwards(
     ministry: Ministry, relay: RelayProcess
 ) -> None:
     """At the machine nobody can enroll alone; two administrators can, from where they are."""
-    alone = ministry.run("operator", "relay enroll wang.card --data relay --yes")
+    alone = ministry.run("operator", "relay enroll novak.card --data relay --yes")
     assert alone.exit_code == 4
     assert "medshare admin propose enroll" in alone.output
-    assert ministry.carry("enroll wang.card", relay)["state"] == "done"
     assert ministry.carry("enroll novak.card", relay)["state"] == "done"
     alone = ministry.run("operator", "relay remove wang --data relay")
     assert alone.exit_code == 4
@@ -99,6 +104,23 @@ def test_an_approver_reads_everything_and_compares(ministry: Ministry, relay: Re
     shown = ministry.do("cleo", f"admin show {made['proposal'][:8]} --relay {relay.url}")
     assert made["fingerprint"].split()[0] in shown
     assert "refuse station" in shown
+    enrolling = ministry.propose(
+        "anna", "enroll novak.card --profile person --factor fido2 --touch-only", relay
+    )
+    shown = ministry.do("cleo", f"admin show {enrolling['proposal'][:8]} --relay {relay.url}")
+    assert "let novak" in shown
+    assert "fido2; a touch is enough" in shown
+    usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
+    client = credential(parts={"purpose": (usage, False)})
+    (ministry.root / "client.pem").write_bytes(client.public_bytes(Encoding.PEM))
+    unattended = (
+        "set-profile wang --profile unattended --profile-cert client.pem --from 10.1.0.0/16"
+    )
+    ministry.do("anna", "card import wang.card --yes")
+    made_of_machine = ministry.propose("anna", unattended, relay)["proposal"]
+    shown = ministry.do("cleo", f"admin show {made_of_machine[:8]} --relay {relay.url}")
+    assert "10.1.0.0/16" in shown
+    assert hashlib.sha256(client.public_bytes(Encoding.DER)).hexdigest() in shown
     assert "anna" in shown
     gone = ministry.json("anna", f"admin reject {made['proposal'][:8]} --relay {relay.url}")
     assert (gone["event"], gone["state"]) == ("voted", "rejected")

@@ -40,8 +40,8 @@ def sentence(order: Order, names: Names) -> str:
     """Return, in one sentence, what will happen when *order* is carried out."""
     station, parcel = who(order.subject, names), order.parcel.hex()
     match order.action:
-        case Action.ENROLL:
-            return "let a station use the relay"
+        case Action.ENROLL if order.card is not None:
+            return f"let {who(order.subject, {order.subject: order.card.name})} use the relay"
         case Action.REMOVE:
             return f"refuse station {station} from then on; its parcels stay"
         case Action.SET_PROFILE:
@@ -58,6 +58,8 @@ def sentence(order: Order, names: Names) -> str:
             return "replace the bounds of the relay"
         case Action.SET_ADMINISTRATORS:
             return "replace the administrators of the relay, and void all other open proposals"
+        case _:
+            return str(order.action)
 
 
 def order_rows(order: Order) -> list[tuple[str, str]]:
@@ -72,7 +74,7 @@ def order_rows(order: Order) -> list[tuple[str, str]]:
     if order.subject:
         rows.append(("station", order.subject.hex()))
     if order.profile:
-        rows.append(("profile", profile_text(order.profile)))
+        rows += profile_rows(order.profile)
     if order.action is Action.SET_POLICY:
         rows += setting_rows(order.settings)
     if order.administrators:
@@ -81,16 +83,26 @@ def order_rows(order: Order) -> list[tuple[str, str]]:
     return rows
 
 
-def profile_text(octets: bytes) -> str:
-    """Return what a profile demands, as far as that is known here."""
+def profile_rows(octets: bytes) -> list[tuple[str, str]]:
+    """Return everything that a profile demands, or what it is by its digest where it is unknown."""
+    from hashlib import sha256
+
     from medshare.errors import MedshareError
+    from medshare.relay.profiles import PERSON, parse_profile
 
     try:
-        from medshare.relay.profiles import parse_profile
-
-        return parse_profile(octets).kind
-    except (MedshareError, ImportError):
-        return f"not known here: {octets.hex()[:64]}"
+        found = parse_profile(octets)
+    except MedshareError:
+        return [("profile", f"not known here: sha-256 {sha256(octets).hexdigest()}")]
+    rows = [("profile", found.kind)]
+    if found.kind == PERSON:
+        touch = "security keys must verify who touches" if found.verify else "a touch is enough"
+        rows.append(("second factor", f"{' or '.join(found.factors)}; {touch}"))
+    if found.certificate is not None:
+        digest = sha256(found.certificate.der).hexdigest()
+        rows.append(("certificate", f"sha-256 {digest}"))
+    rows += [("from", str(one)) for one in found.ranges]
+    return rows
 
 
 def setting_rows(settings: Mapping[str, int]) -> list[tuple[str, str]]:

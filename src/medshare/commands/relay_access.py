@@ -72,7 +72,7 @@ class Wanted:
     profile: str | None = None
     factor: tuple[str, ...] = ()
     touch_only: bool = False
-    client_cert: Path | None = None
+    profile_cert: Path | None = None
     ranges: tuple[str, ...] = ()
 
     def made(self) -> "Profile | None":
@@ -83,12 +83,12 @@ class Wanted:
         from medshare.relay.codes import require_libraries
 
         certificate = None
-        if self.client_cert is not None:
+        if self.profile_cert is not None:
             what = "the client certificate"
-            octets = read_file(self.client_cert, limit=4 * MAX_CERTIFICATE, what=what)
+            octets = read_file(self.profile_cert, limit=4 * MAX_CERTIFICATE, what=what)
             certificate = parse_certificate(octets)
         person = bool(self.factor or self.touch_only)
-        unattended = bool(self.client_cert or self.ranges)
+        unattended = bool(self.profile_cert or self.ranges)
         match self.profile:
             case "person" if not unattended:
                 require_libraries()
@@ -176,7 +176,7 @@ def profile_options(command: Command, *, certificate: str = "--client-cert") -> 
         ),
         option(
             certificate,
-            "client_cert",
+            "profile_cert",  # a name of its own: the way to the relay has a client_cert
             type=click.Path(path_type=Path),
             metavar="FILE",
             help="The client certificate of an unattended station.",
