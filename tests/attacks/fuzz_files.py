@@ -32,6 +32,7 @@ from medshare.keys.sealed import (
     new_store_key,
     parse_sealed,
 )
+from medshare.keys.second_factor import EnrolledKey, SecondFactor, parse_second_factor
 from medshare.resume import (
     Accepted,
     Begun,
@@ -193,6 +194,8 @@ def targets() -> Iterator[Target]:
         read = partial(_keystore_anew, version=version)
         name = f"keystore summed anew, version {version}"
         yield Target(name, read, (body,), (FormatError,))
+    factor = SecondFactor((EnrolledKey(bytes(48), bytes(32), bytes(40)),), (bytes(16),))
+    yield Target("second factor", parse_second_factor, (factor.encode(),), (FormatError,))
     yield Target("key material", parse_material, (_material(),), (FormatError,))
     backup, inside = _backup()
     refusals_of_backup = (FormatError, AuthenticityError)
