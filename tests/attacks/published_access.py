@@ -152,8 +152,12 @@ OF_ACCESS: tuple[Published, ...] = (
         "T37",
         "LocalSend CVE-2026-25154; Syncthing CVE-2022-46165",
         "names in a page for a browser",
-        named("t37_nothing_is_written_as_a_page_for_a_browser"),
-        "No module writes or serves HTML.",
+        named(
+            "t37_nothing_is_written_as_a_page_for_a_browser the_assets_are_part_of_the_package"
+            " nothing_that_a_browser_would_run_is_called_so"
+            " nothing_may_be_stored_or_loaded_from_elsewhere"
+        ),
+        "The page of `medshare view` is one file; what others wrote reaches it as text alone.",
     ),
     Published(
         "T38",
@@ -246,8 +250,10 @@ OF_ACCESS: tuple[Published, ...] = (
         named(
             "t47_no_decoder_of_images_is_part_of_medshare any_encoded_octets_end_in_a_coded_error"
             " runs_that_do_not_fit_are_refused a_raster_larger_than_the_buffers_is_refused"
+            " pictures_that_are_none_are_refused showing_anything_ends_well"
         ),
-        "Pixels inside DICOM are never decoded; our own codec for transport checks every size.",
+        "Pixels inside DICOM are decoded for `medshare view` alone, an extra, and bounded before; "
+        "our own codec for transport checks every size.",
     ),
     Published(
         "T48",

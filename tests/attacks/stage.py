@@ -31,7 +31,7 @@ from tests.people import Person, make_person
 from tests.running_relay import Relay
 
 CHUNK: Final = 1024
-STALL: Final = 0.3  # seconds without an octet, after which a request to a liar has failed
+STALL: Final = 0.3  # seconds: some liars fall silent
 QUICK: Final = ReceiveOptions(
     workers=2, wait=0.3, give_up_after=0.2, damage_delay=0.001, damage_wait=0.3
 )
@@ -76,6 +76,8 @@ class Stage:
     people: dict[str, Person]
     transports: ExitStack
     events: list[Event] = field(default_factory=list)
+    stall: float = STALL
+    """Seconds without an octet, after which a request to a liar has failed."""
 
     @property
     def alice(self) -> Person:
@@ -111,7 +113,7 @@ class Stage:
 
     def transport(self, person: Person) -> RelayTransport:
         """Return the liar's relay as *person* sees it."""
-        stall = 20.0 if self.calm else STALL
+        stall = 20.0 if self.calm else self.stall
         made = RelayTransport(self.liar.url, person.identity, stall_seconds=stall)
         self.transports.callback(made.close)
         return made

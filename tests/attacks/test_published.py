@@ -184,7 +184,8 @@ def test_t38_no_text_reaches_an_interpreter() -> None:
         if isinstance(node, ast.Import | ast.ImportFrom):
             modules = {alias.name.split(".")[0] for alias in node.names}
             modules |= {(getattr(node, "module", None) or "").split(".")[0]}
-            assert not modules & FORBIDDEN_MODULES, file
+            allowed = {"pydicom"} if file.parent.name == "viewing" else set()
+            assert not modules & FORBIDDEN_MODULES - allowed, file
             if "xml" in modules:  # written, for systems that read the record; never read
                 assert {alias.name for alias in node.names} <= WRITES_XML, file
 
@@ -200,14 +201,17 @@ def test_t08_no_archive_is_ever_unpacked() -> None:
 
 
 def test_t37_nothing_is_written_as_a_page_for_a_browser() -> None:
-    """No module writes or serves HTML: what others wrote reaches no browser."""
+    """No module writes HTML; what is served as such is one page, which is a file of the package."""
+    served = []
     for file, node in sources():
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
-            assert not re.search(r"<(html|script|body)\b|text/html", node.value), file
+            assert not re.search(r"<(html|script|body)\b", node.value), file
+            served += [file.name] if "text/html" in node.value else []
+    assert served == ["server.py"]
 
 
 def test_t47_no_decoder_of_images_is_part_of_medshare() -> None:
-    """Neither the package nor what it needs can decode JPEG, or read DICOM with a library."""
+    """Without the extra to look at files, nothing can decode JPEG, or read DICOM with a library."""
     text = (ROOT / "pyproject.toml").read_text("utf-8")
     needed = text.partition("\ndependencies = [")[2].partition("]\n")[0]
     assert "cryptography" in needed

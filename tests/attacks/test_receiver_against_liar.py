@@ -8,13 +8,15 @@ import pytest
 from tests.attacks.lies import EXCHANGED, Attack, altered
 from tests.attacks.lies_of_protocol import FLOODS, HEADS, SILENCE, STATUSES
 from tests.attacks.lies_of_state import STATES
-from tests.attacks.stage import Stage, opened_stage
+from tests.attacks.stage import STALL, Stage, opened_stage
 
 pytestmark = pytest.mark.service
 
 MAX_TAKEN = 64 << 20
 """Octets that sockets and their buffers take before a client has closed, all tries together."""
 MAX_MEMORY = 32 << 20
+TALKATIVE = 20.0
+"""Seconds to wait for a liar who always answers: on a busy machine that may take a while."""
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +31,9 @@ def by_name(attacks: list[Attack]) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("attack", attacks, ids=lambda attack: attack.name)
 
 
-def hold(stage: Stage, attack: Attack) -> None:
+def hold(stage: Stage, attack: Attack, *, stall: float = STALL) -> None:
     """Carry *attack* out and require one of its answers."""
+    stage.stall = stall
     ended = stage.attack_receiver(attack.make)
     assert ended.answer.startswith(attack.answers), (ended.answer, ended.error)
 
@@ -38,13 +41,13 @@ def hold(stage: Stage, attack: Attack) -> None:
 @by_name(altered())
 def test_what_is_altered_is_refused_or_fetched_again(stage: Stage, attack: Attack) -> None:
     """Bits flipped, cut, appended: no altered octet gets under a final name."""
-    hold(stage, attack)
+    hold(stage, attack, stall=TALKATIVE)
 
 
 @by_name(EXCHANGED)
 def test_what_is_exchanged_is_refused(stage: Stage, attack: Attack) -> None:
     """Genuine octets in another place than their own are refused."""
-    hold(stage, attack)
+    hold(stage, attack, stall=TALKATIVE)
 
 
 @by_name(STATES)
