@@ -1,6 +1,7 @@
 """`medshare verify` and `medshare receipt`: what can be checked without any network."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,6 +23,7 @@ from medshare.ids import ParcelId
 from medshare.sharing.events import Notice, Planned
 
 if TYPE_CHECKING:
+    from medshare.disk.checked import Checked
     from medshare.receipt import Receipt
     from medshare.sharing.verify import Fault, FolderReport
     from medshare.station import Station
@@ -35,6 +37,7 @@ _NAMED: Final = 5
         """
         medshare verify inbox/                             # a folder that was received here
         medshare verify copy/ --receipt 3f2a.receipt       # a copy of it, years later
+        medshare verify archive/ --progress verified.list  # interrupted, it goes on where it was
         medshare verify /srv/relay/parcels/3f2a9c1b…/      # a sealed parcel, without any key
         medshare verify 3f2a.receipt --card dr-wang.card   # a receipt, without a station
         """
@@ -54,15 +57,25 @@ _NAMED: Final = 5
     metavar="FILE",
     help="The card of whoever signed the receipt, if it is not a contact.",
 )
+@click.option(
+    "--progress",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Keep there which files of a folder are good: another run reads only others.",
+)
 @output_options
 def verify(
-    paths: tuple[Path, ...], receipt_file: Path | None, card: Path | None, mode: Mode
+    paths: tuple[Path, ...],
+    receipt_file: Path | None,
+    card: Path | None,
+    progress: Path | None,
+    mode: Mode,
 ) -> None:
     """Check sealed parcels, received folders and receipts; name what is wrong.
 
     A sealed parcel is checked without any key: signatures, digests, completeness. A
     received folder is held against its receipt: each file's BLAKE3 digest, as b3sum prints
-    it. Nothing is written, and no network is used.
+    it. Nothing is written but what --progress asks for, and no network is used.
     """
     faults: list[Fault] = []
     for path in paths:
@@ -73,11 +86,24 @@ def verify(
         elif (path / "envelope").is_file():
             faults.extend(_verify_parcel(path, mode))
         else:
-            faults.extend(_verify_folder(path, receipt_file, card, mode))
+            with _progress(progress) as checked:
+                faults.extend(_verify_folder(path, receipt_file, card, checked, mode))
     if faults:
         named = ", ".join(fault.where for fault in faults[:_NAMED])
         more = f" and {len(faults) - _NAMED:,} more" if len(faults) > _NAMED else ""
         raise IntegrityError(f"not as it should be: {named}{more}", code=faults[0].code)
+
+
+@contextmanager
+def _progress(file: Path | None) -> "Iterator[Checked | None]":
+    """Open the list of files that are known to be good, if there is to be one."""
+    if file is None:
+        yield None
+        return
+    from medshare.disk.checked import Checked
+
+    with closing(Checked(file)) as checked:
+        yield checked
 
 
 def _verify_parcel(folder: Path, mode: Mode) -> "tuple[Fault, ...]":
@@ -114,7 +140,11 @@ def _sender(folder: Path) -> tuple[str | None, str]:
 
 
 def _verify_folder(
-    folder: Path, receipt_file: Path | None, card: Path | None, mode: Mode
+    folder: Path,
+    receipt_file: Path | None,
+    card: Path | None,
+    checked: "Checked | None",
+    mode: Mode,
 ) -> "list[Fault]":
     from medshare.commands import records, views
     from medshare.sharing.receipts import load_receipt, receipts_for_folder
@@ -124,7 +154,7 @@ def _verify_folder(
     else:
         receipts = receipts_for_folder(open_station()[1], folder)
     faults: list[Fault] = []
-    for report in _reports(folder, receipts, mode):
+    for report in _reports(folder, receipts, checked, mode):
         signer = signer_of(report.receipt, card)
         choose(mode).result(
             records.checked_folder(report, place=str(folder), signer=signer),
@@ -134,7 +164,9 @@ def _verify_folder(
     return faults
 
 
-def _reports(folder: Path, receipts: "Sequence[Receipt]", mode: Mode) -> "list[FolderReport]":
+def _reports(
+    folder: Path, receipts: "Sequence[Receipt]", checked: "Checked | None", mode: Mode
+) -> "list[FolderReport]":
     """Hold *folder* against each receipt; what none of them names is the last one's extra."""
     from dataclasses import replace
 
@@ -144,7 +176,8 @@ def _reports(folder: Path, receipts: "Sequence[Receipt]", mode: Mode) -> "list[F
     for receipt in receipts:
         with choose(mode) as out:
             out.event(_planned(folder, receipt))
-            reports.append(verify_folder(folder, receipt, on_event=out.event))
+            report = verify_folder(folder, receipt, on_event=out.event, checked=checked)
+            reports.append(report)
     unnamed = set.intersection(*(set(report.extra) for report in reports))
     last = len(reports) - 1
     return [

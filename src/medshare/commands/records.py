@@ -147,6 +147,7 @@ def checked_folder(report: "FolderReport", *, place: str, signer: str) -> Record
         "signer": signer,
         "received": report.receipt.received,
         "checked": report.files,
+        "earlier": report.earlier,
         "total_bytes": report.total_bytes,
         "faults": [_fault(fault) for fault in report.faults],
         "extra": list(report.extra),

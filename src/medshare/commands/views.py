@@ -209,10 +209,12 @@ def checked_folder(report: "FolderReport", *, folder: Path, signer: str) -> Grou
         named = ", ".join(text.visible(one) for one in report.extra[:3])
         more = f" and {len(report.extra) - 3:,} more" if len(report.extra) > 3 else ""
         extra = f"{named}{more}"
+    earlier = f"{text.count(report.earlier, 'file')} read by an earlier run"
     rows = [
         ("folder", path(folder)),
         ("parcel", report.receipt.parcel.hex()),
         ("receipt", f"signed by {signer}, {text.moment(report.receipt.received)}"),
+        ("before", earlier if report.earlier else ""),
         ("besides", extra),
     ]
     return Group(line, facts(rows), *_faults(report.faults))

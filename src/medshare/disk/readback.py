@@ -4,6 +4,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,6 +31,12 @@ class FolderReader:
         Raises IncompleteError when it is missing, IntegrityError when something else is in
         its place, StorageError when it cannot be read.
         """
+        with self.opened(path) as file:
+            return self.feed(file, hasher)
+
+    @contextmanager
+    def opened(self, path: str) -> Iterator[int]:
+        """Open the file at *path*; raise as `hash_file` does."""
         check_path(path)
         try:
             file = self._open(path.split("/"))
@@ -41,7 +48,7 @@ class FolderReader:
             with storage_errors("read a received file"):
                 if not stat.S_ISREG(os.fstat(file).st_mode):
                     raise IntegrityError("is not a regular file")
-                return self._feed(file, hasher)
+                yield file
         finally:
             os.close(file)
 
@@ -56,7 +63,8 @@ class FolderReader:
         finally:
             os.close(folder)
 
-    def _feed(self, file: int, hasher: Hasher) -> int:
+    def feed(self, file: int, hasher: Hasher) -> int:
+        """Feed an open file to *hasher*; return its octets; raise OSError."""
         block = getattr(self._local, "block", None)
         if block is None:
             block = self._local.block = memoryview(bytearray(_BLOCK))
