@@ -18,11 +18,12 @@ from medshare.relay import codes
 from medshare.relay.factor_key import FILE as KEY_FILE
 from medshare.relay.factor_key import factor_key
 from medshare.relay.factor_store import FILE as STORE_FILE
+from medshare.relay.profiles import person
 from medshare.wire import problems
 from medshare.wire.sign_in import Proof
 from tests.conftest import ROOT
 from tests.relay_case import open_case
-from tests.sign_in_case import RECOVERY, TOTP, Person, again, person_at
+from tests.sign_in_case import RECOVERY, TOTP, Person, again, office, person_at
 from tests.suites.transport_suite import ALICE, BOB
 
 
@@ -85,6 +86,21 @@ def test_a_lost_database_lets_nobody_in(alice: Person, tmp_path: Path) -> None:
         found = again(alice, case)
         assert found.inbox().code == problems.SECOND_FACTOR
         assert found.try_code().code == problems.FACTOR
+
+
+def test_a_lost_profile_does_not_open_the_door(tmp_path: Path) -> None:
+    """A person whose profile is gone is refused, until the operator says what is demanded."""
+    data = tmp_path / "relay"
+    with person_at(data) as alice:
+        alice.enrol()
+    (data / "profiles" / ALICE.station.hex()).unlink()
+    with open_case(data, now=alice.case.now) as case:
+        found = again(alice, case)
+        assert found.inbox().code == problems.PROFILE
+        office(case).set_profile(ALICE.station, person())
+        assert found.inbox(found.sign_in().session).status == 200
+        office(case).forget(ALICE.station)
+        assert found.inbox().status == 200, "removed and enrolled anew, it is an open one"
 
 
 KILLED_AT_ANSWER = """

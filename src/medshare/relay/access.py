@@ -75,11 +75,15 @@ class Access:
     clock: Callable[[], float]
 
     def profile(self, station: StationId) -> Profile:
-        """Return what is demanded of *station*; raise AccessDeniedError when nobody said."""
+        """Return what is demanded of *station*.
+
+        Raises AccessDeniedError when nobody said, and it may not be open: the relay demands
+        profiles, or the station has second factors, so that its profile was lost.
+        """
         found = self.profiles.find(station)
-        if found is None and self.rules.require_profile:
+        if found is None and (self.rules.require_profile or self.factors.is_person(station)):
             raise AccessDeniedError(
-                "this station is enrolled without a profile, which this relay demands",
+                "this station is enrolled without a profile, which is demanded of it",
                 code=problems.PROFILE,
             )
         return found or Profile()

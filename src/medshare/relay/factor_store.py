@@ -178,6 +178,11 @@ class FactorView:
         """Return the factors of *station*, those that were only begun among them."""
         return [_row(one) for one in self._all(f"{_FACTOR} WHERE station = ?", station)]
 
+    def persons(self) -> frozenset[StationId]:
+        """Return the stations that have factors, or were invited to add one."""
+        found = self._all("SELECT station FROM factors UNION SELECT station FROM invitations")
+        return frozenset(StationId(station) for (station,) in found)
+
     def attempts(self, station: StationId) -> Attempts:
         """Return how *station* has fared."""
         found = self._all(

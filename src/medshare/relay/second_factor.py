@@ -76,6 +76,15 @@ class SecondFactors:
         self._record = record
         self._key = key
         self._clock = clock
+        with store.reading() as view:
+            self._persons = view.persons()
+
+    def is_person(self, station: StationId) -> bool:
+        """Tell whether *station* had factors when the relay was started, and still has."""
+        if station not in self._persons:
+            return False
+        with self._store.reading() as view:
+            return station in view.persons()
 
     # --- adding a factor -----------------------------------------------------------------
 
