@@ -301,6 +301,8 @@ def test_breaking_the_glass() -> None:
     """A specialist with a reason opens what the department rule refuses, and no other does."""
     context = Context(NOW, reason=REASON)
     assert asked(DERMATOLOGIST, parcel(), context=context).overridden == (Rule.DEPARTMENT,)
+    revoked = replace(DERMATOLOGIST, vetted=False, fault="it was revoked")
+    assert asked(revoked, parcel(), context=context).rule is Rule.BREAK_GLASS
     nurse = replace(DERMATOLOGIST, roles=("nurse",))
     assert asked(nurse, parcel(), context=context).rule is Rule.BREAK_GLASS
     short = asked(DERMATOLOGIST, parcel(), context=Context(NOW, reason=" why  not "))
@@ -324,7 +326,9 @@ def test_the_policy_may_let_more_be_overridden() -> None:
     ended, context = parcel(granted(expires=NOW)), Context(NOW, reason=REASON)
     found = asked(DERMATOLOGIST, ended, context=context, policy=policy)
     assert found.overridden == (Rule.EXPIRED, Rule.DEPARTMENT)
-    assert not asked(DERMATOLOGIST, ended, context=context).allowed
+    refused = asked(DERMATOLOGIST, ended, context=context)
+    assert (refused.rule, refused.overridden) == (Rule.EXPIRED, ())
+    assert refused.findings[-1].verdict is Verdict.SILENT
 
 
 @pytest.mark.parametrize(

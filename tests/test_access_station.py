@@ -35,8 +35,9 @@ from medshare.station.emergencies import FOLDER as EMERGENCIES
 from medshare.station.openings import openings_of
 from medshare.trust.access import Rule
 from medshare.trust.roles import ONLY_BUILT_IN
+from tests.fakes import MemoryTransport
 from tests.people import Person
-from tests.sharing_case import Breaking, Case, Damaging
+from tests.sharing_case import CHUNK, Breaking, Case, Damaging
 from tests.test_governed import rule
 
 DEPARTMENT = """
@@ -299,6 +300,26 @@ def test_a_damaged_chunk_is_not_shown(case: Case) -> None:
         pytest.raises((DigestMismatchError, IntegrityError, SignatureError)),
     ):
         found.read(found.number_of("one.dcm"))
+
+
+class Swapping(MemoryTransport):
+    """Serves, in the place of chunk 3, the one that follows: both hold one piece, as long."""
+
+    def get_chunk(self, parcel: ParcelId, index: int, into: memoryview) -> int:
+        """The chunk that was asked for, or the one after it."""
+        return super().get_chunk(parcel, 4 if index == 3 else index, into)
+
+
+def test_another_chunk_is_not_shown(case: Case) -> None:
+    """A chunk that the sender has sealed for another place shows nothing in this one."""
+    case.write("two.dcm", os.urandom(5 * CHUNK))
+    parcel = sent(case, "trainee")
+    swapping = Swapping(case.store, case.b.station.id)
+    with (
+        looked(case, parcel, transport=swapping) as found,
+        pytest.raises(IntegrityError),
+    ):
+        found.read(found.number_of("two.dcm"))
 
 
 def test_a_file_beyond_memory_is_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
