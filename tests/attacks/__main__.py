@@ -2,8 +2,9 @@
 
     python -m tests.attacks [--quick] [-n PROCESSES]
 
-Writes reports/attacks.json (name, family, tried, answer, verdict), reports/attack_figures.json
-and docs/attacks.md.  Ends with 1 when something broke, and with 0 otherwise.
+Writes reports/attacks.json (name, family, tried, answer, verdict), reports/fuzz.json and, of a
+full run, tests/attacks/figures.json, which docs/attacks.md shows.  Ends with 1 when something
+broke, and with 0 otherwise.
 """
 
 import argparse
@@ -16,18 +17,20 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from tests.attacks.collector import OUTCOMES, WANTED, Collector
 from tests.attacks.evidence import Evidence, all_evidence, attacks_page
+from tests.attacks.figures import KEPT, Figures, figures_of, lines_of
 from tests.conftest import ROOT
 
 REPORTS: Final = ROOT / "reports"
 _DEFINED: Final = re.compile(r"^ *def (test_\w+)\(", re.MULTILINE)
 _BROKEN: Final = 1
+_FUZZ_SECONDS: Final = 300
 MUTANTS: Final = "test_without_its_defence_the_attack_succeeds"
 
 
@@ -76,23 +79,6 @@ def show(console: Console, verdicts: list[tuple[Evidence, str, str]]) -> None:
     console.print(table)
 
 
-def summed(figures: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return what all sweeps did together."""
-    sweeps = [one for one in figures if "role" in one]
-    totals: dict[str, Any] = {
-        "crash points": sum(one["points"] for one in sweeps),
-        "kills": sum(one["kills"] for one in sweeps),
-        "restarts": sum(one["restarts"] for one in sweeps),
-        "chunks moved twice, at most": max((one["most_resent"] for one in sweeps), default=0),
-        "bytes moved twice, at most": max((one["most_bytes_resent"] for one in sweeps), default=0),
-    }
-    others = {name: value for one in figures if "role" not in one for name, value in one.items()}
-    bits = [value for name, value in others.items() if name.startswith("bits flipped")]
-    totals["bits flipped"] = sum(bits)
-    totals |= {name: value for name, value in others.items() if "power" in name}
-    return {**totals, "sweeps": sweeps}
-
-
 def run(wanted: Sequence[str], *, processes: str, full: bool) -> Collector:
     """Run tests in processes of their own; return what became of them."""
     plain = ["-q", "-p", "no:cacheprovider", "-p", "no:randomly", "--no-header", "-rN"]
@@ -121,15 +107,46 @@ def main() -> int:
     asked = parser.parse_args()
     evidence = all_evidence()
     collector = run(wanted_tests(evidence), processes=asked.n, full=not asked.quick)
+    fuzzed = fuzz(_FUZZ_SECONDS // 10 if asked.quick else _FUZZ_SECONDS)
     verdicts = [(one, *verdict(one, collector)) for one in evidence]
     console = Console(width=max(120, Console().width))
     show(console, verdicts)
-    return _write(console, verdicts, collector)
+    figures = counted(verdicts, collector, fuzzed)
+    _write(verdicts, figures, keep=not asked.quick)
+    for what, much, _ in lines_of(figures):
+        console.print(f"{what}: {much}")
+    (tried, held), (taken, red) = figures["attacks"], figures["mutants"]
+    return 0 if (tried, taken, fuzzed["broken"]) == (held, red, 0) else _BROKEN
 
 
-def _write(
-    console: Console, verdicts: list[tuple[Evidence, str, str]], collector: Collector
-) -> int:
+def fuzz(seconds: int) -> dict[str, int]:
+    """Feed every decoder for its part of *seconds*; return how much that was."""
+    words = ["-m", "tests.attacks.fuzz", "--seconds", str(seconds)]
+    subprocess.run([sys.executable, *words], cwd=ROOT, check=False)
+    targets = json.loads((REPORTS / "fuzz.json").read_text("utf-8"))["targets"]
+    return {
+        "decoders": len(targets),
+        "executions": sum(one["executions"] + one["guided"] for one in targets),
+        "broken": sum(bool(one["findings"]) for one in targets),
+        "seconds": seconds,
+    }
+
+
+def counted(
+    verdicts: list[tuple[Evidence, str, str]], collector: Collector, fuzzed: dict[str, int]
+) -> Figures:
+    """Return the figures of a run."""
+    counts = Counter(found for _, found, _ in verdicts)
+    mutants = collector.of(MUTANTS).values()
+    return figures_of(
+        collector.figures,
+        attacks=(counts["held"] + counts["broken"], counts["held"]),
+        mutants=(len(mutants), Counter(mutants)["passed"]),
+        fuzzed=fuzzed,
+    )
+
+
+def _write(verdicts: list[tuple[Evidence, str, str]], figures: Figures, *, keep: bool) -> None:
     REPORTS.mkdir(exist_ok=True)
     records = [
         {
@@ -143,18 +160,9 @@ def _write(
         if found != "not tried"
     ]
     (REPORTS / "attacks.json").write_text(json.dumps(records, indent=1) + "\n")
-    figures = summed(collector.figures)
-    mutants = collector.of(MUTANTS)
-    figures["mutants that turned a test red"] = Counter(mutants.values())["passed"]
-    (REPORTS / "attack_figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    Path(ROOT / "docs/attacks.md").write_text(attacks_page(), "utf-8")
-    counts = Counter(found for _, found, _ in verdicts)
-    for name, value in figures.items():
-        if name != "sweeps":
-            console.print(f"{name}: {value}")
-    console.print(", ".join(f"{count} {found}" for found, count in counts.items()))
-    green = set(mutants.values()) <= {"passed"}
-    return 0 if not counts["broken"] and green else _BROKEN
+    if keep:
+        KEPT.write_text(json.dumps(figures, indent=1) + "\n", "utf-8")
+        Path(ROOT / "docs/attacks.md").write_text(attacks_page(), "utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,9 @@ from typing import Final, Protocol
 from medshare import errors
 from medshare.cli import exit_code
 from medshare.errors import MedshareError
+from tests.attacks.evidence_rights import ROWS as RIGHTS
 from tests.attacks.evidence_rows import ROWS
+from tests.attacks.figures import table
 from tests.attacks.fuzz_targets import all_targets
 from tests.attacks.lies import EXCHANGED, altered
 from tests.attacks.lies_of_protocol import FLOODS, HEADS, SILENCE, STATUSES
@@ -106,7 +108,7 @@ def all_evidence() -> tuple[Evidence, ...]:
         *_lies("a relay floods", f"{_RECEIVER}::test_floods_are_not_taken", FLOODS),
         *_lies("a relay lies to senders", f"{_SENDER}::test_lies_about_what_was_sent", UPLOADS),
         *_lies("a relay forges receipts", f"{_SENDER}::test_receipts_that_prove_nothing", RECEIPTS),
-        *(Evidence(*row) for row in ROWS),
+        *(Evidence(*row) for row in (*ROWS, *RIGHTS)),
         *(
             Evidence(
                 f"damaged input: {target.name}",
@@ -135,13 +137,20 @@ _HEAD: Final = """# Attacks and faults, and what medshare answers
 
 What is tried in the tests, family by family, with the test that holds it. This page is written by
 `python tools/write_docs.py` from `tests/attacks/evidence.py`. `make attack` carries everything out,
-with a kill at every single call and a loss of power after every single change, prints the verdicts
-and writes them to `reports/attacks.json`. Whose the attacks are is in the
-[threat model](threat-model.md), whose the faults were in [published faults](published-faults.md).
+with a kill at every single call and a loss of power after every single change, prints the verdicts,
+writes them to `reports/attacks.json`, and ends with 1 if one of them is not `held`. Whose the
+attacks are is in the [threat model](threat-model.md), whose the faults were in
+[published faults](published-faults.md).
 
 After each attack of a relay the same command runs again with an honest one and must complete the
 transfer; nothing may have a final name before that. `exit` numbers are those of
 [exit-codes.md](exit-codes.md).
+
+## How much of it
+{figures}
+A test by its name: `.venv/bin/python -m pytest tests -k NAME`. Kills come before each call that
+changes the disk or the network; how many calls a run makes differs a little from one run to the
+next, so that a few of the last moments may never come.
 
 ## None of it green by accident
 
@@ -156,7 +165,7 @@ For each family a defence is taken out of the source, and the test must turn red
 def attacks_page() -> str:
     """Return docs/attacks.md."""
     found = all_evidence()
-    lines = [_HEAD]
+    lines = [_HEAD.replace("{figures}", table())]
     for mutant in MUTANTS:
         name = mutant.test.rpartition("::")[2].partition("[")[0]
         lines.append(f"| {mutant.family} | {_cell(mutant.disabled)} | `{name}` |\n")

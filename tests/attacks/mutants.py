@@ -119,6 +119,21 @@ MUTANTS: Final = (
         "tests/attacks/test_abuse.py::test_replayed_signatures",
     ),
     Mutant(
+        "wider", "rights", "what is passed on is not held to what its signer was granted",
+        "medshare.trust.lineage", "if not any(bound.covers(given) for bound in bounds):",
+        "if False:", "tests/test_lineage.py::test_nobody_passes_on_more_than_he_has",
+    ),
+    Mutant(
+        "vote", "a quorum", "a vote counts for whatever proposal it is handed in for",
+        "medshare.relay.administration", "if vote.content.proposal != digest:", "if False:",
+        "tests/test_administration.py::test_a_vote_for_one_proposal_serves_for_no_other",
+    ),
+    Mutant(
+        "step", "signing in", "a code that was accepted is not used up",
+        "medshare.relay.second_factor", "if step is None or step <= row.counter:",
+        "if step is None:", "tests/test_second_factor.py::test_a_code_is_accepted_once",
+    ),
+    Mutant(
         "mode", "secrets", "small files are made for everybody to read",
         "medshare.disk.atomic",
         "def write_file(path: Path, data: bytes, *, mode: int = 0o600,",

@@ -32,6 +32,7 @@ from tests.running_relay import Relay
 
 CHUNK: Final = 1024
 STALL: Final = 0.3  # seconds: some liars fall silent
+TALKATIVE: Final = 20.0  # seconds: those who always answer may take a while on a busy machine
 QUICK: Final = ReceiveOptions(
     workers=2, wait=0.3, give_up_after=0.2, damage_delay=0.001, damage_wait=0.3
 )

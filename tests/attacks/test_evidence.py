@@ -1,10 +1,12 @@
 """The page of attacks says what the tests do; every test that it names exists."""
 
+import json
 from collections import Counter
 
 from tests.attacks.__main__ import defined_tests, verdict, wanted_tests
 from tests.attacks.collector import Collector, is_wanted
 from tests.attacks.evidence import Evidence, all_evidence, answer_of, attacks_page
+from tests.attacks.figures import KEPT, lines_of
 from tests.attacks.mutants import MUTANTS
 from tests.conftest import ROOT
 
@@ -27,6 +29,16 @@ def test_tests_are_found_by_name_or_by_case() -> None:
         assert is_wanted(nodeid, wanted)
     for nodeid in ("x.py::test_ab", "tests/x.py::test_b[2]", "x.py::test_b[1]"):
         assert not is_wanted(nodeid, wanted)
+
+
+def test_the_kept_figures_are_of_a_run_in_which_nothing_broke() -> None:
+    """Everything held, each defence was missed, and each figure comes with its command."""
+    figures = json.loads(KEPT.read_text("utf-8"))
+    for tried, as_they_should in (figures["attacks"], figures["mutants"]):
+        assert tried == as_they_should > 0
+    assert figures["fuzz"]["broken"] == 0
+    assert [one["faults"] for one in figures["sweeps"]] == [[]] * 5
+    assert all(what and much and how for what, much, how in lines_of(figures))
 
 
 def test_there_are_many_and_none_twice() -> None:

@@ -8,15 +8,13 @@ import pytest
 from tests.attacks.lies import EXCHANGED, Attack, altered
 from tests.attacks.lies_of_protocol import FLOODS, HEADS, SILENCE, STATUSES
 from tests.attacks.lies_of_state import STATES
-from tests.attacks.stage import STALL, Stage, opened_stage
+from tests.attacks.stage import STALL, TALKATIVE, Stage, opened_stage
 
 pytestmark = pytest.mark.service
 
 MAX_TAKEN = 64 << 20
 """Octets that sockets and their buffers take before a client has closed, all tries together."""
 MAX_MEMORY = 32 << 20
-TALKATIVE = 20.0
-"""Seconds to wait for a liar who always answers: on a busy machine that may take a while."""
 
 
 @pytest.fixture(scope="module")

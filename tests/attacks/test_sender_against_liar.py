@@ -8,7 +8,7 @@ from tests.attacks.lies import on, state_with
 from tests.attacks.lies_of_state import both
 from tests.attacks.lies_to_senders import RECEIPTS, UPLOADS, Attack
 from tests.attacks.lying_relay import Exchange, Said, honest
-from tests.attacks.stage import Stage, opened_stage
+from tests.attacks.stage import STALL, TALKATIVE, Stage, opened_stage
 
 pytestmark = pytest.mark.service
 
@@ -23,6 +23,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
 @pytest.mark.parametrize("attack", UPLOADS, ids=lambda attack: attack.name)
 def test_lies_about_what_was_sent(stage: Stage, attack: Attack) -> None:
     """Dropped, altered, exchanged, refused: noticed, or mended by the next honest run."""
+    stage.stall = STALL
     ended = stage.attack_sender(attack.make, wait=attack.wait)
     assert ended.answer.startswith(attack.answers), (ended.answer, ended.error)
 
@@ -30,6 +31,7 @@ def test_lies_about_what_was_sent(stage: Stage, attack: Attack) -> None:
 @pytest.mark.parametrize("attack", RECEIPTS, ids=lambda attack: attack.name)
 def test_receipts_that_prove_nothing(stage: Stage, attack: Attack) -> None:
     """Replayed, forged or invented: no receipt is believed but the recipient's for this seal."""
+    stage.stall = TALKATIVE
     ended = stage.attack_sender(attack.make)
     assert ended.answer.startswith(attack.answers), (ended.answer, ended.error)
 
