@@ -128,6 +128,42 @@ def test_cbor_is_shown_bounded() -> None:
     assert cbor_text(b"\xd9\xd9\xf7\xff") == "(damaged)"
 
 
+def shared_references(levels: int) -> bytes:
+    """CBOR in which each array holds the one before it twice, by reference (tags 28 and 29)."""
+    arrays = [b"\xd8\x1c\x82\x00\x00"]
+    for number in range(levels - 1):
+        reference = b"\xd8\x1d" + (b"" if number < 24 else b"\x18") + bytes([number])
+        arrays.append(b"\xd8\x1c\x82" + reference * 2)
+    return b"\x98" + bytes([levels]) + b"".join(arrays)
+
+
+@pytest.mark.parametrize("head", [b"\xa1", b"\xd9\x01\x02", b"\x81"], ids=["key", "set", "list"])
+def test_references_in_cbor_cost_no_more_than_they_have_octets(head: bytes) -> None:
+    """A few hundred octets that stand for 2^60 values, as a key or in a set, are shown at once."""
+    bomb = b"\xd9\xd9\xf7" + head + shared_references(60) + b"\x00" * (head == b"\xa1")
+    assert len(shown(bomb).text) < 100_000
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        pytest.param(b"\xc2\x59\x80\x00" + b"\xff" * 32768, id="number of 79,000 digits"),
+        pytest.param(b"\xc4\x82\x1b" + b"\x7f" * 8 + b"\x01", id="decimal of 2^62 digits"),
+        pytest.param(b"\xd8\x23\x67(a+)+$(", id="regular expression"),
+        pytest.param(b"\x9b" + b"\x7f" * 8, id="array of 2^62 items"),
+    ],
+)
+def test_cbor_that_means_more_than_it_holds_is_shown_bare(odd: bytes) -> None:
+    """Numbers, patterns and lengths beyond measure are listed as octets, or called damaged."""
+    assert len(shown(b"\xd9\xd9\xf7" + odd).text) < 1000
+
+
+def test_cbor_beyond_the_bound_is_not_decoded() -> None:
+    """An item of one octet costs eighty in memory: what is too large is said to be."""
+    found = shown(b"\xd9\xd9\xf7" + b"\x80" * MAX_TEXT)
+    assert (found.text, found.problem) == ("", "this file is too large to be shown")
+
+
 # --- DICOM -------------------------------------------------------------------------------
 
 
@@ -184,6 +220,22 @@ def test_pictures_that_are_none_are_refused() -> None:
         dicom.frame(slices(Rows=60000, Columns=60000), 0)
     with pytest.raises(FormatError):
         dicom.summary(b"\x00" * 128 + b"DICM" + b"\xff" * 40)
+
+
+def test_a_file_that_is_deflated_as_a_whole_is_never_inflated() -> None:
+    """A few octets could stand for gigabytes, which pydicom would inflate without a bound."""
+    from pydicom import dcmread
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    dataset = dcmread(io.BytesIO(slices()))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    out = io.BytesIO()
+    dataset.save_as(out)
+    found = shown(out.getvalue())
+    assert (found.rows, found.pictures) == ((), 0)
+    assert "deflated as a whole" in found.problem
+    with pytest.raises(FormatError, match="deflated as a whole"):
+        dicom.frame(out.getvalue(), 0)
 
 
 def test_pydicom_keeps_to_itself_what_it_thinks_of_a_file(

@@ -26,9 +26,10 @@ MAX_ITEMS: Final = 1 << 21
 MAX_TIME: Final = 253_402_300_799
 """The last second of the year 9999, in seconds since 1970 UTC: what calendars can show."""
 _MAX_INT: Final = 2**64 - 1
-_TAGS: Final = (
+TAGS: Final = (
     *range(6), 25, 28, 29, 30, 35, 36, 37, 52, 54, 100, 256, 258, 260, 261, 1004, 43000, 55799,
 )  # fmt: skip
+"""Every tag to which cbor2 gives a meaning of its own."""
 
 
 def encode(value: Value) -> bytes:
@@ -99,7 +100,7 @@ def _refuse_tag(*_: object) -> None:
     raise FormatError("tags are not part of the format")
 
 
-_NO_TAGS: Final = dict.fromkeys(_TAGS, _refuse_tag)
+_NO_TAGS: Final = dict.fromkeys(TAGS, _refuse_tag)
 
 
 def _require_plain(value: object) -> None:

@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from medshare.errors import MedshareError
+import cbor2
+
+from medshare import canonical
+from medshare.errors import LimitError, MedshareError
 from medshare.viewing import dicom
 from medshare.viewing.dicom import Window
 from medshare.viewing.kinds import Kind, kind_of, media_type
@@ -13,6 +16,8 @@ MAX_TEXT: Final = 1 << 20
 """Octets of a text that are shown."""
 MAX_ITEMS: Final = 500
 _MAX_DEPTH: Final = 8
+_MAX_MIXED_KEYS: Final = 1 << 16
+"""Octets of CBOR beyond which keys are texts or octets: others can be made to collide."""
 
 
 class Named(Protocol):
@@ -81,16 +86,32 @@ def picture(data: bytes, number: int, window: Window | None = None) -> tuple[byt
 
 
 def cbor_text(data: bytes) -> str:
-    """Return the CBOR in *data* as indented text; bounded in depth and in length."""
-    import cbor2
+    """Return the CBOR in *data* as indented text; bounded in depth and in length.
 
+    Raises LimitError when it is too large.  What a tag means is left aside: references to
+    shared values would let a few octets stand for more than any memory holds.
+    """
+    if len(data) > MAX_TEXT:
+        raise LimitError("this file is too large to be shown")
     try:
-        value = cbor2.loads(data)
-    except (cbor2.CBORDecodeError, RecursionError):
+        value = cbor2.loads(
+            data,
+            strict_hashable_types=len(data) > _MAX_MIXED_KEYS,
+            semantic_decoders=_BARE_TAGS,
+            tag_hook=_bare,
+        )
+    except (cbor2.CBORError, RecursionError, ValueError, TypeError, OverflowError):
         return "(damaged)"
     lines: list[str] = []
     _lines(value, 0, "", lines)
     return "\n".join(lines)
+
+
+def _bare(value: object, _immutable: bool) -> object:  # noqa: FBT001  # cbor2 calls it
+    return value.value if isinstance(value, cbor2.CBORTag) else value
+
+
+_BARE_TAGS: Final = dict.fromkeys(canonical.TAGS, _bare)
 
 
 def _lines(value: object, depth: int, name: str, lines: list[str]) -> None:

@@ -23,8 +23,8 @@ from medshare.viewing.png import encode_png
 if TYPE_CHECKING:
     from pydicom.dataset import FileDataset
 
-MAX_PIXELS: Final = 1 << 26
-"""Pixels of one frame that are shown at most."""
+MAX_PIXELS: Final = 1 << 25
+"""Pixels of one frame that are shown at most: each costs some 30 octets on the way."""
 _MAX_VALUE: Final = 200
 _JPEG_BASELINE: Final = "1.2.840.10008.1.2.4.50"
 _SHOWN: Final = (
@@ -75,7 +75,24 @@ def _dataset(data: bytes) -> "FileDataset":
     from pydicom import dcmread
 
     _silence()
+    _require_not_deflated(data)
     return dcmread(BytesIO(data))
+
+
+def _require_not_deflated(data: bytes) -> None:
+    """Raise FormatError for the transfer syntax that deflates the whole file (PS3.5 A.5).
+
+    pydicom inflates it without a bound: a megabyte would fill the memory.  What it reads first
+    to know that is read here with its own functions, so that both come to the same answer.
+    """
+    from pydicom.filereader import _read_file_meta_info, read_preamble
+    from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+    start = BytesIO(data)
+    read_preamble(start, force=False)
+    meta = _read_file_meta_info(start)
+    if meta.get("TransferSyntaxUID") == DeflatedExplicitVRLittleEndian:
+        raise FormatError("DICOM files that are deflated as a whole are not shown here")
 
 
 @cache
