@@ -17,7 +17,7 @@ for every test that is named. Who can do what is in the [threat model](threat-mo
 
 Versions of dependencies with known faults are excluded by the bounds in `pyproject.toml`, where the
 fault stands beside the bound. `make audit` looks up all advisories (`pip-audit`), which needs a
-network, so that it is no part of `make test`; continuous integration does it where it can.
+network, and is no part of `make test`: run it before each release.
 
 | | where it was | what it would be here | held by | remarks |
 |---|---|---|---|---|
