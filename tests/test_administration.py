@@ -369,20 +369,6 @@ def test_unworkable_orders_are_refused_at_once(tmp_path: Path) -> None:
             assert reply.code == problems.NOT_FOUND
 
 
-def test_there_are_not_too_many_open_proposals(tmp_path: Path) -> None:
-    """An administrator cannot fill the disk with proposals."""
-    with governed_case(tmp_path / "relay") as case:
-        for name in range(64):
-            (case.data / "admin" / "open" / f"{name:064x}").mkdir(parents=True)
-            shutil.copy(case.data / "relay.lock", case.data / "admin" / "open" / f"{name:064x}")
-        store = case.data / "admin" / "open"
-        first = proposal_of(case, ANNA, ENROLL)
-        for folder in store.iterdir():
-            (folder / "proposal").write_bytes(first.encoded)
-        # They all are the same one; the relay counts folders.
-        assert put_proposal(case, ANNA, proposal_of(case, ANNA, ENROLL)).code == problems.QUOTA
-
-
 def test_nobody_acts_alone_at_the_machine_any_more(tmp_path: Path) -> None:
     """Once administrators are named, neither they nor stations are changed on the command line."""
     data = tmp_path / "relay"

@@ -11,6 +11,7 @@ done (which may be repeated without harm), and the proposal closed.  Closing is 
 """
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -26,6 +27,7 @@ from medshare.errors import (
     StorageError,
 )
 from medshare.httpsig import MAX_SKEW
+from medshare.ids import StationId
 from medshare.record.reader import RecordReader
 from medshare.relay.admin_store import AdminStore, Closing, Decision, File
 from medshare.relay.enrolment import Enrolled
@@ -43,7 +45,16 @@ from medshare.trust.quorum import Ballot, Count, Standing, count
 from medshare.wire import problems
 from medshare.wire.admin_bodies import MAX_LISTED, Dossier, Overview, Result, State
 
-MAX_OPEN: Final = 64
+MAX_OPEN: Final = 32
+"""Proposals of one administrator that are open, or fewer, so that all have room (`room_for`)."""
+MAX_A_DAY: Final = 128
+"""Proposals that one administrator may make within a day: each is kept for good."""
+_DAY: Final = 86400
+
+
+def room_for(charter: Charter) -> int:
+    """Return how many open proposals each administrator may have, whatever the others do."""
+    return min(MAX_OPEN, MAX_LISTED // len(charter.administrators))
 
 
 class Effects(Protocol):
@@ -71,6 +82,8 @@ class Administration:
         self._effects = effects
         self._clock = clock
         self._lock = threading.Lock()
+        self._made: defaultdict[StationId, list[int]] = defaultdict(list)
+        """When each administrator made proposals, since the relay was started."""
 
     # --- telling -------------------------------------------------------------------------
 
@@ -120,6 +133,7 @@ class Administration:
                 self._effects.check(proposal.content.order, charter)
                 self._keep(proposal.digest, proposal.encoded, Act.PROPOSE, asker)
                 self._store.add(proposal)
+                self._made[asker.station].append(int(self._clock()))
             return self._settle(digest)
 
     def vote(self, asker: Enrolled, digest: bytes, data: bytes) -> Result:
@@ -164,9 +178,22 @@ class Administration:
             raise FormatError("the proposal was made in the future, by the clock of the relay")
         if content.expires <= now:
             raise _closed("the proposal has expired")
-        if len(self._store.open_ids()) >= MAX_OPEN:
+        self._require_room(asker.station, charter, now)
+
+    def _require_room(self, proposer: StationId, charter: Charter, now: int) -> None:
+        """Raise RelayRefusedError when *proposer* has made too many; others take no room of his."""
+        room = room_for(charter)
+        files = [self._file(digest) for digest in self._store.open_ids()]
+        if sum(one.proposal.content.proposer == proposer for one in files) >= room:
             raise RelayRefusedError(
-                f"there are {MAX_OPEN} proposals to be decided already", code=problems.QUOTA
+                f"{room} proposals of this administrator are to be decided already",
+                code=problems.QUOTA,
+            )
+        made = self._made[proposer] = [at for at in self._made[proposer] if at > now - _DAY]
+        if len(made) >= MAX_A_DAY:
+            raise RelayRefusedError(
+                f"this administrator has made {MAX_A_DAY} proposals within a day",
+                code=problems.QUOTA,
             )
 
     def _require_votable(self, file: File, vote: SignedVote, charter: Charter) -> None:
