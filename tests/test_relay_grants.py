@@ -22,7 +22,7 @@ from medshare.wire.routes import Route, Target
 from medshare.withdrawal import Withdrawal, encode_withdrawal, parse_withdrawal
 from tests.builder import Identity, Parcel, make_parcel, make_seal
 from tests.grants_case import granted
-from tests.relay_case import NOW, Case, Reply, open_case, rotated, signed
+from tests.relay_case import NOW, Case, Reply, Request, open_case, rotated, signed
 from tests.suites.transport_suite import ALICE, BOB, CAROL
 
 FETCHES = (
@@ -71,16 +71,17 @@ def announced(case: Case, parcel: Parcel) -> Reply:
 def upload(case: Case, parcel: Parcel) -> None:
     """Store all of a parcel."""
     assert announced(case, parcel).status == 200
-    by, target = parcel.sender, Target
-    for request in (
-        signed(by, target(routes.PUT_MANIFEST, parcel.id), parcel.manifest),
-        *(
-            signed(by, target(routes.PUT_CHUNK, parcel.id, index), chunk)
-            for index, chunk in enumerate(parcel.chunks)
-        ),
-        signed(by, target(routes.PUT_SEAL, parcel.id), parcel.seal),
-    ):
+    for request in parts_of(case, parcel):
         assert case.ask(request).status == 204
+
+
+def parts_of(case: Case, parcel: Parcel) -> list[Request]:
+    """Return the requests that store all of a parcel that was announced, the seal last."""
+    parts = [(Target(routes.PUT_MANIFEST, parcel.id), parcel.manifest)]
+    for index, chunk in enumerate(parcel.chunks):
+        parts.append((Target(routes.PUT_CHUNK, parcel.id, index), chunk))
+    parts.append((Target(routes.PUT_SEAL, parcel.id), parcel.seal))
+    return [signed(parcel.sender, *one, created=case.now) for one in parts]
 
 
 def fetch(case: Case, by: Identity, route: Route, parcel: Parcel, index: int = 0) -> Reply:
@@ -242,6 +243,23 @@ def test_openings_are_counted(case: Case) -> None:
 ATTENDING_CAROL = granted(CAROL, "attending")
 
 
+def test_a_seal_that_is_not_there_is_no_opening(case: Case) -> None:
+    """Asking too early, or while the relay has lost the seal, uses nothing up."""
+    parcel = parcel_of(ALICE, granted(BOB, "attending", openings=1))
+    announced(case, parcel)
+    assert fetch(case, BOB, routes.GET_SEAL, parcel).status == 404
+    case.now += SAME_OPENING
+    for request in parts_of(case, parcel):
+        assert case.ask(request).status == 204
+    (case.data / "parcels" / parcel.id.hex() / "seal").write_bytes(b"damaged")
+    assert fetch(case, BOB, routes.GET_SEAL, parcel).status == 404
+    case.now += SAME_OPENING
+    assert case.ask(parts_of(case, parcel)[-1]).status == 204
+    assert fetch(case, BOB, routes.GET_SEAL, parcel).status == 200
+    case.now += SAME_OPENING
+    assert codes(case, BOB, parcel) == {"grant.openings"}
+
+
 def test_openings_survive_a_restart(tmp_path: Path) -> None:
     """What was counted stays counted."""
     parcel = parcel_of(ALICE, granted(BOB, "consultant", openings=1))
@@ -283,6 +301,16 @@ def test_what_was_passed_on_is_withdrawn_with_its_source(case: Case) -> None:
     assert announced(case, third).code == "grant.withdrawn"
     case.ask(signed(ALICE, Target(routes.REMOVE, first.id)))
     assert codes(case, CAROL, second) == {"grant.withdrawn"}
+
+
+def test_a_stranger_learns_nothing_of_what_was_withdrawn(case: Case) -> None:
+    """Whom a parcel does not name is told that there is none, withdrawn or not."""
+    parcel = parcel_of(ALICE, ATTENDING)
+    onward = shared(parcel, BOB, granted(ALICE, "trainee"))
+    upload(case, parcel)
+    upload(case, onward)
+    assert withdraw(case, parcel, BOB).status == 204
+    assert codes(case, CAROL, parcel) == codes(case, CAROL, onward) == {"transfer.not-found"}
 
 
 def test_a_parcel_without_grants_can_be_withdrawn_too(case: Case) -> None:

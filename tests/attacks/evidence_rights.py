@@ -51,8 +51,8 @@ QUORUM: Final = (
      "it is over", named("a_rejection_is_final_and_too_many_end_it")),
     ("around the quorum", _QUORUM, "the operator's commands on the machine itself", "refused",
      named("nobody_acts_alone_at_the_machine_any_more")),
-    ("too many open proposals", _QUORUM, "more than a relay keeps", "refused",
-     named("there_are_not_too_many_open_proposals")),
+    ("too many open proposals", _QUORUM, "one administrator fills his room", "others still propose",
+     named("one_administrator_cannot_keep_the_others_from_proposing")),
 )  # fmt: skip
 
 SIGN_IN: Final = (

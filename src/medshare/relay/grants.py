@@ -7,7 +7,7 @@ the parcels it keeps two kinds of small files, each durable before it is relied 
     withdrawals/<parcel>/<station>.order     digest of the administrators' proposal, likewise
     parcels/<parcel>/openings/<station>      how often that station fetched the seal, and when
 
-*An opening* is a fetch of the seal, without which nobody has a whole parcel; another one within
+*An opening* is a fetch of the seal, without which medshare shows nothing; another one within
 `SAME_OPENING` seconds is the same, so that a lost answer costs nothing.
 """
 

@@ -110,9 +110,9 @@ async def _send_part(x: Exchange, name: str) -> None:
     entry = await _readable(x)
     if name == MANIFEST:
         await x.service.run(_note_fetch, x, entry)
-    if name == SEAL and x.station != entry.sender:
-        await x.service.run(x.service.parcels.count_opening, entry, x.station)
     path, size = await x.service.run(x.service.parts.part, entry, name)
+    if name == SEAL and x.station != entry.sender:  # what is not there was not opened
+        await x.service.run(x.service.parcels.count_opening, entry, x.station)
     await x.answer.file(path, size, x.service)
 
 

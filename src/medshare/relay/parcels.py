@@ -135,7 +135,8 @@ class Parcels:
         if entry is None:
             entry = self._load(parcel, station)
         if station != entry.sender and station not in entry.recipients:
-            self.require_readable(entry, station)  # whoever is named without a key is told so
+            if entry.envelope.grant_for(station) is not None:
+                self.require_readable(entry, station)  # named without a key, and told so
             raise not_found()
         if 0 < entry.envelope.delete_after <= self.now():
             raise gone()
