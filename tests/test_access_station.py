@@ -156,6 +156,20 @@ def test_names_of_files_are_not_shown_to_whom_a_rule_keeps_out(case: Case) -> No
     assert listing.fault.code == "policy.department"
 
 
+def test_names_of_files_are_shown_while_there_is_an_opening_left(case: Case) -> None:
+    """Once the last opening is used up, a list says so, and shows no names."""
+    parcel = sent(case, "trainee", openings=1)
+    for code in (None, "policy.openings"):
+        (listing,) = list_waiting(
+            identity=case.b.identity, station=case.b.station, transport=case.transport(case.b)
+        )
+        assert (listing.manifest is None) == (code is not None)
+        assert (listing.fault and listing.fault.code) == code
+        if code is None:
+            with looked(case, parcel):
+                pass
+
+
 def test_the_tier_may_demand_a_sender_with_a_credential(case: Case) -> None:
     """A sender for whom nobody vouches is refused where the tier says so, and only there."""
     parcel = case.send().parcel

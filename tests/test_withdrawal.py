@@ -86,12 +86,21 @@ def test_it_is_of_one_parcel() -> None:
 def test_a_station_remembers_what_was_withdrawn(tmp_path: Path) -> None:
     """What is kept counts for that parcel and that station, if it is by its sender."""
     assert withdrawal_of(tmp_path, ENVELOPE, B.station) is None
-    keep_withdrawal(tmp_path, ENVELOPE.parcel, OCTETS)
+    keep_withdrawal(tmp_path, OCTETS)
     assert withdrawal_of(tmp_path, ENVELOPE, B.station) == MADE
     assert withdrawal_of(tmp_path, ENVELOPE, C.station) is None
-    foreign = replace(MADE, sender=D.station, sender_keys=tuple(s.public for s in D.signers))
-    keep_withdrawal(tmp_path, ENVELOPE.parcel, encode_withdrawal(foreign, D.signers))
-    assert withdrawal_of(tmp_path, ENVELOPE, B.station) is None
-    keep_withdrawal(tmp_path, ENVELOPE.parcel, OCTETS[:-1])
+    (kept,) = (tmp_path / "withdrawals").iterdir()
+    kept.write_bytes(OCTETS[:-1])
     with pytest.raises(MedshareError):
         withdrawal_of(tmp_path, ENVELOPE, B.station)
+
+
+def test_nobody_undoes_the_withdrawal_of_a_sender(tmp_path: Path) -> None:
+    """What another contact signs of the same parcel takes back nothing, and gives back nothing."""
+    foreign = replace(MADE, sender=D.station, sender_keys=tuple(s.public for s in D.signers))
+    octets = encode_withdrawal(foreign, D.signers)
+    keep_withdrawal(tmp_path, octets)
+    assert withdrawal_of(tmp_path, ENVELOPE, B.station) is None
+    keep_withdrawal(tmp_path, OCTETS)
+    keep_withdrawal(tmp_path, octets)
+    assert withdrawal_of(tmp_path, ENVELOPE, B.station) == MADE

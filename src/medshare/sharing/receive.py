@@ -86,7 +86,10 @@ def _listing(
         sender = sender_of(envelope, station)
         opened = open_parcel(parcel, identity=identity, station=station, transport=transport)
         # Names of files are content: whom a rule keeps from that is not shown them either.
-        Access(envelope, station, counted=True, known=known).decision(Permission.VIEW).require()
+        # What is being received was counted as an opening; to list it is none.
+        counted = is_accepted(parcel, station)
+        access = Access(envelope, station, counted=counted, known=known)
+        access.decision(Permission.VIEW).require()
         manifest = opened.manifest
     except RelayUnavailableError:
         raise

@@ -88,4 +88,4 @@ def _learn(parcel: ParcelId, station: Station, store: WithdrawalStore) -> None:
         raise IntegrityError("the far side answered with another withdrawal")
     contact = station.contacts.of(found.sender)
     if contact is not None and contact.card.knows_signing_keys(found.sender_keys):
-        keep_withdrawal(station.home, parcel, octets)
+        keep_withdrawal(station.home, octets)

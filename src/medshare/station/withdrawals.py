@@ -1,8 +1,9 @@
-"""Withdrawals of grants that this station had, as far as it was told: `withdrawals/<parcel>`.
+"""Withdrawals of grants that this station had: `withdrawals/<parcel>.<sender>`.
 
 Each is the signed object itself (`medshare.withdrawal`), kept once its keys were those of a
-contact here; whether that is the sender of the parcel is looked at when it is used.  A parcel
-whose sender has withdrawn the grant is not opened here any more.
+contact here; whether that is the sender of the parcel is looked at when it is used.  Each
+contact has a place of its own: what one signs never takes the place of what the sender did.  A
+parcel whose sender has withdrawn the grant is not opened here any more.
 """
 
 from pathlib import Path
@@ -19,9 +20,15 @@ FOLDER: Final = "withdrawals"
 _WHAT: Final = "a withdrawal"
 
 
-def keep_withdrawal(home: Path, parcel: ParcelId, octets: bytes) -> None:
+def keep_withdrawal(home: Path, octets: bytes) -> None:
     """Keep the withdrawal *octets*, whose signer was checked, at the station in *home*."""
-    write_file(private_folder(home / FOLDER) / parcel.hex(), octets, what=_WHAT)
+    found = parse_withdrawal(octets)
+    private_folder(home / FOLDER)
+    write_file(_path(home, found.parcel, found.sender), octets, what=_WHAT)
+
+
+def _path(home: Path, parcel: ParcelId, sender: StationId) -> Path:
+    return home / FOLDER / f"{parcel.hex()}.{sender.hex()}"
 
 
 def withdrawal_of(home: Path, envelope: Envelope, station: StationId) -> Withdrawal | None:
@@ -31,7 +38,7 @@ def withdrawal_of(home: Path, envelope: Envelope, station: StationId) -> Withdra
     Raises FormatError, SignatureError or StorageError when what is kept is not good: then the
     parcel must not be opened either.
     """
-    path = home / FOLDER / envelope.parcel.hex()
+    path = _path(home, envelope.parcel, envelope.sender)
     if not path.exists():
         return None
     found = parse_withdrawal(read_file(path, limit=MAX_WITHDRAWAL, what=_WHAT, follow=False))
