@@ -2,6 +2,7 @@
 
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -198,6 +199,26 @@ def test_new_recovery_codes_take_the_place_of_the_old(alice: Person) -> None:
     assert alice.try_code(alice.recovery[0], kind=RECOVERY).code == problems.FACTOR
     alice.case.now += 1
     assert alice.try_code(new[0], kind=RECOVERY).status == 200
+
+
+def test_nobody_waits_while_recovery_codes_are_hashed(
+    alice: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The slow hashes are made before the store is locked: others sign in and out meanwhile."""
+    hashed, sessions = codes.hashed, alice.case.service.access.sessions
+    waited: list[bool] = []
+
+    def with_somebody_else(code: str) -> tuple[bytes, bytes]:
+        other = threading.Thread(target=sessions.end_all, args=(BOB.station,), daemon=True)
+        other.start()
+        other.join(3)
+        waited.append(other.is_alive())
+        return hashed(code)
+
+    session = alice.sign_in().session
+    monkeypatch.setattr(codes, "hashed", with_somebody_else)
+    assert alice.ask(Target(routes.RECOVERY_CODES), session=session).status == 200
+    assert waited == [False] * 10
 
 
 def test_a_factor_is_not_added_without_the_operators_secret(tmp_path: Path) -> None:

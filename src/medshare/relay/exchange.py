@@ -110,7 +110,8 @@ class Exchange:
     service: Service
     news: News
     looking: asyncio.Semaphore
-    """Held while stored chunks are read again: whoever asks for much of that waits in line."""
+    """Held for what is slow, as reading stored chunks again: whoever asks for much of that waits
+    in line, and takes no thread from others."""
     origin: str = ""
     """What security keys know the relay by: `https://` and the authority that was asked."""
     session: str = field(default="", repr=False)

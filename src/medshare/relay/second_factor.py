@@ -158,7 +158,7 @@ class SecondFactors:
         self._note(Act.ADD_FACTOR, station)
         change.finish_factor(factor, secret=secret, counter=counter, now=now)
         change.end_invitation(station)
-        return () if any(one.active for one in rows) else _renew_recovery(change, station)
+        return () if any(one.active for one in rows) else _first_recovery(change, station)
 
     # --- signing in ----------------------------------------------------------------------
 
@@ -277,9 +277,12 @@ class SecondFactors:
 
     def renew_recovery(self, station: StationId) -> tuple[str, ...]:
         """Return new recovery codes; those of before hold no longer."""
+        new = codes.new_recovery_codes()
+        hashes = [codes.hashed(code) for code in new]  # slow: nobody else waits for it
         with self._store.writing() as change:
             self._note(Act.RENEW_RECOVERY, station)
-            return _renew_recovery(change, station)
+            change.set_recovery(station, hashes)
+        return new
 
     # --- attempts ------------------------------------------------------------------------
 
@@ -347,7 +350,7 @@ def _require_invitation(change: FactorChange, station: StationId, secret: str, *
         )
 
 
-def _renew_recovery(change: FactorChange, station: StationId) -> tuple[str, ...]:
+def _first_recovery(change: FactorChange, station: StationId) -> tuple[str, ...]:
     new = codes.new_recovery_codes()
     change.set_recovery(station, [codes.hashed(code) for code in new])
     return new
