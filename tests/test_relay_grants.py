@@ -15,6 +15,7 @@ from medshare.grant import Grant, Kind, Permission
 from medshare.ids import ParcelId
 from medshare.record.reader import RecordReader
 from medshare.relay.grants import SAME_OPENING
+from medshare.relay.settings import Limits
 from medshare.suites.base import Signer
 from medshare.trust.lineage import continued
 from medshare.wire import bodies, problems, routes
@@ -182,6 +183,21 @@ def test_a_withdrawal_is_remembered(tmp_path: Path) -> None:
                 file.unlink()
         with open_case(tmp_path / "relay") as case:
             assert codes(case, BOB, parcel) == {"grant.withdrawn"}
+
+
+def test_withdrawals_are_room_of_their_sender_for_good(tmp_path: Path) -> None:
+    """They outlive parcels, so nobody fills a disk with them: not removed, not by a restart."""
+    parcel, data = parcel_of(ALICE, ATTENDING), tmp_path / "relay"
+    with open_case(data) as case:
+        upload(case, parcel)
+        assert withdraw(case, parcel, BOB).status == 204
+        assert withdraw(case, parcel, BOB).status == 204  # again, which is success
+        assert case.ask(signed(ALICE, Target(routes.REMOVE, parcel.id))).status == 204
+        kept = (data / "withdrawals" / parcel.id.hex() / BOB.station.hex()).stat().st_size
+        assert case.service.parcels.ledger.used(ALICE.station) == kept
+    with open_case(data, limits=Limits(station_bytes=kept)) as case:
+        assert case.service.parcels.ledger.used(ALICE.station) == kept
+        assert announced(case, parcel_of(ALICE, ATTENDING, label="more")).code == problems.QUOTA
 
 
 def test_whoever_waits_for_news_is_told_at_once(case: Case) -> None:

@@ -76,6 +76,17 @@ def parse_withdrawal(data: bytes) -> Withdrawal:
     The signatures are checked against the keys that it names itself.  Raises FormatError (of
     which LimitError and UnsupportedVersionError are kinds) or SignatureError.
     """
+    found = parse_kept(data)
+    outer = signed.parse(data, label=LABEL, limit=MAX_WITHDRAWAL, what=_WHAT)
+    outer.verify(found.sender_keys, what=_WHAT)
+    return found
+
+
+def parse_kept(data: bytes) -> Withdrawal:
+    """Return the withdrawal in *data*, whose signatures were checked when it came.
+
+    Raises FormatError.
+    """
     outer = signed.parse(data, label=LABEL, limit=MAX_WITHDRAWAL, what=_WHAT)
     value = canonical.decode(outer.body, limit=MAX_WITHDRAWAL, what=_WHAT, items=_MAX_ITEMS)
     fields = Fields(value, what=_WHAT)
@@ -94,5 +105,4 @@ def parse_withdrawal(data: bytes) -> Withdrawal:
     if found.recipient == found.sender:
         raise FormatError("a withdrawal from its own sender")
     require_identity_set(found.sender_keys, what=_WHAT)
-    outer.verify(found.sender_keys, what=_WHAT)
     return found

@@ -11,6 +11,7 @@ the parcels it keeps two kinds of small files, each durable before it is relied 
 `SAME_OPENING` seconds is the same, so that a lost answer costs nothing.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -29,14 +30,17 @@ from medshare.errors import (
     StorageError,
 )
 from medshare.grant import Grant, Permission
-from medshare.ids import ParcelId, StationId
+from medshare.ids import STATION_ID_SIZE, ParcelId, StationId
 from medshare.relay.enrolment import Enrolled
+from medshare.relay.ledger import Ledger
 from medshare.relay.recording import RelayRecord
 from medshare.trust.lineage import chain_of, require_lawful
-from medshare.withdrawal import Withdrawal, parse_withdrawal
+from medshare.withdrawal import MAX_WITHDRAWAL, Withdrawal, parse_kept, parse_withdrawal
 
 SAME_OPENING: Final = 600
 """Seconds within which a repeated fetch of the seal is no further opening."""
+WITHDRAWN: Final = ParcelId(b"withdrawals")
+"""Under which the ledger counts all withdrawals: they outlive the parcels that they are of."""
 _FOLDER: Final = "withdrawals"
 _OPENINGS: Final = "openings"
 _MAX_OPENINGS: Final = 64
@@ -71,10 +75,11 @@ def steps_of(envelope: Envelope) -> Steps:
 class Grants:
     """The grants of the parcels in the data folder *data*, whose parcels are in *parcels*."""
 
-    def __init__(self, data: Path, parcels: Path, record: RelayRecord) -> None:
+    def __init__(self, data: Path, parcels: Path, record: RelayRecord, ledger: Ledger) -> None:
         self._withdrawals = data / _FOLDER
         self._parcels = parcels
         self._record = record
+        self._ledger = ledger
 
     # --- who may read --------------------------------------------------------------------
 
@@ -181,6 +186,15 @@ class Grants:
         self._record.note(Act.WITHDRAW, asker.station, about, tier=envelope.tier, parties=parties)
         make_folder(path.parent)
         write_file(path, data, what=_WHAT)
+        self._ledger.enter(withdrawal.sender, WITHDRAWN, len(data))
+
+    def count_kept(self) -> None:
+        """Count what was withdrawn before the relay was started as room of its senders."""
+        for path in self._withdrawals.glob("*/*"):
+            if len(path.name) == 2 * STATION_ID_SIZE:
+                data = read_file(path, limit=MAX_WITHDRAWAL, what=_WHAT)
+                with suppress(FormatError):  # it holds as it lies; whose it is cannot be told
+                    self._ledger.enter(parse_kept(data).sender, WITHDRAWN, len(data))
 
     def withdraw_by_order(self, parcel: ParcelId, station: StationId, proposal: bytes) -> None:
         """Let *station* fetch *parcel* no longer, as a proposal of administrators has decided.

@@ -103,7 +103,7 @@ class Parcels:
         self.database = database
         self.record = record
         self.ledger = Ledger(limits)
-        self.grants = Grants(folder.path, folder.parcels, record)
+        self.grants = Grants(folder.path, folder.parcels, record, self.ledger)
         self.holds = Holds(folder.path / ADMIN / HOLDS)
         self._folder = folder
         self._limits = limits

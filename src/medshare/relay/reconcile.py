@@ -45,6 +45,7 @@ def reconcile(folder: DataFolder, database: Database, parcels: Parcels) -> None:
                 _settle(folder.parcel(parcel), parcel, row, database, parcels)
             elif parcel in present:
                 folder.parcel(parcel).remove()
+        parcels.grants.count_kept()
 
 
 def _parcels_in(path: Path) -> Iterator[ParcelId]:
