@@ -190,6 +190,17 @@ def test_stations_are_found_by_name_and_by_the_beginning_of_their_id(tmp_path: P
         assert stations.matching(text) == []
 
 
+def test_stations_are_found_by_the_name_that_contacts_give_them(tmp_path: Path) -> None:
+    """`dr-wang` names the card of `Dr Wang`, unless a card is called just that."""
+    stations = Stations(tmp_path)
+    wang, other = make_identity("Dr Wang").card, make_identity("dr-wang").card
+    stations.enroll(wang)
+    assert stations.matching("dr-wang") == [wang]
+    assert stations.matching("wang") == []
+    stations.enroll(other)
+    assert stations.matching("dr-wang") == [other]
+
+
 def test_a_folder_that_cannot_be_listed_is_said_so(tmp_path: Path) -> None:
     """Listing the stations of no folder is StorageError."""
     with pytest.raises(StorageError):

@@ -51,7 +51,10 @@ def one_station(stations: "Stations", text: str) -> "Card":
     """
     found = stations.matching(text)
     if not found:
-        raise NotFoundError(f"no station called {visible(text)} is enrolled here")
+        raise NotFoundError(
+            f"no station called {visible(text)} is enrolled here",
+            hint="medshare relay list shows who is",
+        )
     if len(found) > 1:
         raise UsageError(
             f"{len(found)} enrolled stations are called {visible(text)}",

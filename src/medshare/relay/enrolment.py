@@ -17,6 +17,7 @@ from medshare.errors import FormatError, MedshareError, NotFoundError, RelayRefu
 from medshare.ids import StationId, station_id_from_text
 from medshare.suites.signatures import Verifier, request_key
 from medshare.trust.card import Card, parse_card
+from medshare.trust.petname import slug
 from medshare.wire import problems
 from medshare.wire.routes import MAX_CARD_BODY
 
@@ -113,12 +114,16 @@ class Stations:
             fsync_folder(self._folder)
 
     def matching(self, text: str) -> list[Card]:
-        """Return the enrolled cards whose id begins with *text*, or whose name is *text*."""
+        """Return the enrolled cards whose id begins with *text*, or whose name is *text*.
+
+        Where there is none, those whose name is proposed to contacts as *text*.
+        """
+        cards = self.cards()
         return [
             card
-            for card in self.cards()
+            for card in cards
             if card.name == text or (len(text) >= 8 and card.station.hex().startswith(text))
-        ]
+        ] or [card for card in cards if slug(card.name, card.station) == text.casefold()]
 
     def _path(self, station: StationId) -> Path:
         return self._folder / station.hex()
