@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from medshare import cli
+from medshare import cli, suites
 from medshare.station import Station
 from medshare.trust.card import armor
 from tests.builder import make_identity
@@ -104,6 +104,17 @@ def test_init_takes_the_name_of_the_machine(desk: Desk) -> None:
     assert desk.json("init")["name"]
 
 
+def test_init_without_the_library_of_a_suite_makes_nothing(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra to install is named, as a matter of usage, and no folder is left half made."""
+    monkeypatch.setitem(sys.modules, "medshare.suites.sm2", None)
+    monkeypatch.delattr(suites, "sm2", raising=False)
+    done = desk.run("init", "--suite", "gm")
+    assert (done.exit_code, desk.home.exists()) == (2, False)
+    assert "medshare[gm]" in done.stderr
+
+
 def test_a_second_init_is_refused_before_it_asks(station: Desk) -> None:
     """A station that exists is said to exist, whatever the passphrase file holds."""
     station.passphrase.unlink()
@@ -157,6 +168,17 @@ def test_an_import_needs_a_person_or_a_yes(station: Desk) -> None:
     assert make_identity("Dr Wang").card.fingerprint in done.stderr
     assert station.json("card", "list")["contacts"] == []
     assert station.json("card", "import", str(path), "--yes", "--name", "wang")["name"] == "wang"
+
+
+def test_an_import_under_another_name_says_what_it_was_called(station: Desk) -> None:
+    """Who is renamed by an import is named by both names; who is not, by one."""
+    path = card_file(station.folder)
+    station.run("card", "import", str(path), "--yes", "--name", "wang")
+    assert "instead of" not in station.run("card", "import", str(path)).stdout
+    done = station.run("card", "import", str(path), "--name", "li")
+    assert [line.split() for line in done.stdout.splitlines() if "instead of" in line] == [
+        ["instead", "of", "wang"]
+    ]
 
 
 def test_a_rotated_card_needs_no_ceremony(station: Desk) -> None:

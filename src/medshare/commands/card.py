@@ -132,8 +132,10 @@ def import_(file: Path, name: str | None, yes: bool, mode: Mode) -> None:
     with choose(mode) as out:
         record = station_views.contact_record(contact, event="card_imported")
         record["credential"], vetted = _vetted(station, contact, now)
+        before = "" if known is None else known.name
         out.result(
-            {**record, "change": change}, lambda: station_views.imported(contact, change, vetted)
+            {**record, "change": change},
+            lambda: station_views.imported(contact, change, vetted, before),
         )
 
 
@@ -164,14 +166,14 @@ def _change(known: Contact | None, found: Card) -> str:
     return "rotated" if len(found.generations) > len(known.card.generations) else "none"
 
 
-def _read_input(file: Path) -> bytes:
+def _read_input(file: Path, *, what: str = "the card") -> bytes:
     from medshare.disk.atomic import read_file
 
     if str(file) != "-":
-        return read_file(file, limit=_MAX_INPUT, what="the card")
+        return read_file(file, limit=_MAX_INPUT, what=what)
     octets = sys.stdin.buffer.read(_MAX_INPUT + 1)
     if len(octets) > _MAX_INPUT:
-        raise LimitError(f"the card is larger than {_MAX_INPUT} bytes")
+        raise LimitError(f"{what} is larger than {_MAX_INPUT} bytes")
     return octets
 
 
@@ -324,7 +326,8 @@ def attach(file: Path, mode: Mode) -> None:
     from medshare.trust.bundle import read_blocks
     from medshare.trust.credential import load_certificates
 
-    chain = load_certificates(read_blocks(_read_input(file), what="the certificate"))
+    octets = _read_input(file, what="the certificate")
+    chain = load_certificates(read_blocks(octets, what="the certificate"))
     if not chain:
         raise UsageError(f"{file} holds no certificate")
     credentials = Credentials(_open_station())

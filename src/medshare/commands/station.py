@@ -10,6 +10,7 @@ from medshare.commands.card import card
 from medshare.commands.options import Mode, examples, output_options
 from medshare.commands.output import choose
 from medshare.commands.unlock import make_with, passphrase_option
+from medshare.errors import UnsupportedVersionError, UsageError
 
 __all__ = ["card", "init"]
 
@@ -55,6 +56,7 @@ def init(
 
     settings = load_settings()
     require_no_station(settings.home)
+    _require_libraries(suite)
     called = (name or platform.node() or "station").strip()
     station = make_with(
         settings,
@@ -70,3 +72,15 @@ def init(
             station_views.station_record(station, event="initialised"),
             lambda: station_views.created(station),
         )
+
+
+def _require_libraries(suite: str) -> None:
+    """Raise UsageError when a library for *suite* is missing, before anything is made."""
+    from medshare.suites.signatures import SM2, scheme_named
+
+    if "gm" not in suite:
+        return
+    try:
+        scheme_named(SM2).backend()
+    except UnsupportedVersionError as error:
+        raise UsageError(error.message, hint=error.hint) from error

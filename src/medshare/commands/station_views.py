@@ -144,18 +144,19 @@ def _revoked_text(card: Card) -> str:
     return f"keys of {keys}, not to be trusted since {text.moment(found.since)}"
 
 
-def imported(contact: Contact, change: str, vetted: str = "") -> Group:
-    """Return what an import changed: `new`, `rotated` or `none`."""
+def imported(contact: Contact, change: str, vetted: str = "", before: str = "") -> Group:
+    """Return what an import changed: `new`, `rotated` or `none`; *before* is what it was called."""
     name = text.visible(contact.name)
     sentences = {
         "new": f"{name} is trusted from now on",
         "rotated": f"{name} has new keys: key rotation, signed by the old key",
         "none": f"{name} is trusted already, with this very card",
     }
+    renamed = text.visible(before) if before not in {"", contact.name} else ""
     following = f"medshare send PATH --to {shlex.quote(name)}"
     return Group(
         headline("✓", GOOD, sentences[change]),
-        facts([*_contact_rows(contact, vetted), ("next", following)]),
+        facts([("instead of", renamed), *_contact_rows(contact, vetted), ("next", following)]),
     )
 
 
