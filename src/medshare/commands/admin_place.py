@@ -71,7 +71,7 @@ def station_named(text: str) -> StationId:
     except FormatError as error:
         raise UsageError(
             f"'{text}' is neither a contact here nor the id of a station",
-            hint="an id has 64 hexadecimal digits: medshare relay list, at the relay",
+            hint="an id has 64 hexadecimal digits: medshare relay list --json, at the relay",
         ) from error
 
 

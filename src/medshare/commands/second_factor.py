@@ -2,6 +2,7 @@
 
 import base64
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any, Final
 
 import click
@@ -97,7 +98,9 @@ def _shown(out: "Output", here: AtRelay, begun: "BegunFactor", code_file: Path |
 
     uri = _otpauth(here, begun.secret)
     record = {"event": "factor_begun", "kind": TOTP, "factor": begun.factor.hex(), "otpauth": uri}
-    out.result(record, lambda: f"{_picture(uri)}\n{uri}\n")
+    typed_in = wrap(_text(begun.secret), 4)
+    lines = f"{_picture(uri)}\n{uri}\n\nto type it: {' '.join(typed_in)}\n"
+    out.result(record, lambda: lines)
     return Proof(TOTP, code=typed("The code that the app shows: ", code_file))
 
 
@@ -105,16 +108,20 @@ def _otpauth(here: AtRelay, secret: bytes) -> str:
     """Return the text that authenticator apps read; the phone is told no name of a person."""
     from medshare.wire.sign_in import rp_id
 
-    text = base64.b32encode(secret).decode("ascii").rstrip("=")
     uri = (
         _library("pyotp")
-        .TOTP(text)
+        .TOTP(_text(secret))
         .provisioning_uri(
             name=here.station.hex()[:_DIGITS],
             issuer_name=f"medshare {rp_id(here.transport.origin)}",
         )
     )
     return str(uri)
+
+
+def _text(secret: bytes) -> str:
+    """Return *secret* as authenticator apps take it from a keyboard: base32."""
+    return base64.b32encode(secret).decode("ascii").rstrip("=")
 
 
 def _picture(uri: str) -> str:

@@ -41,6 +41,7 @@ from medshare.station.emergencies import (
 NOT_JUSTIFIED: Final = PolicyError("the glass was broken without need", code="review.not-justified")
 """How the record says that a review found no need."""
 _WHAT: Final = "the emergency to be reviewed"
+_OWN: Final = "an emergency is reviewed by somebody else than who broke the glass"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,9 +128,12 @@ def read_handed(path: Path, station: Station) -> Handed:
     """
     request = parse_request(read_file(path, limit=MAX_REQUEST, what=_WHAT))
     proof = parse_proof(request.proof)
+    origin = proof.checkpoint.partition(b"\n")[0]
+    if origin == keys_of_card(station.card).name.encode():
+        raise UntrustedSignerError(_OWN)
     for contact in station.contacts.all():
         keys = keys_of_card(contact.card)
-        if keys.name.encode() == proof.checkpoint.partition(b"\n")[0]:
+        if keys.name.encode() == origin:
             contact.require_trusted()
             entry, _ = verified_proof(proof, keys)
             request.require_reason_of(entry)
@@ -168,10 +172,7 @@ def take_review(path: Path, *, station: Station) -> tuple[Review, Contact]:
     octets = read_file(path, limit=MAX_REVIEW, what="the review")
     review = parse_review(octets)
     if review.reviewer == station.id or review.of != station.id:
-        raise AuthenticityError(
-            "an emergency is reviewed by somebody else than who broke the glass",
-            code="review.own",
-        )
+        raise AuthenticityError(_OWN, code="review.own")
     reviewer = _signer(review, station)
     entry = emergency_entry(station, review.number)
     review.require_of(entry)

@@ -241,7 +241,7 @@ def parse_policy(table: Mapping[str, object]) -> Policy:
     """
     require_known(table, _KEYS, "the policy")
     if type(table.get("version")) is not int or table["version"] != VERSION:
-        raise invalid(f"version is not {VERSION}")
+        raise invalid(f"version is not {VERSION}; the file begins with: version = {VERSION}")
     identity = table_of(table.get("identity", {}), "identity")
     require_known(identity, ("rotate_after",), "identity")
     roles = parse_roles(table.get("roles"))

@@ -202,7 +202,8 @@ def error_of(problem: Problem) -> MedshareError:
 
 _HINTS: Final = {
     SECOND_FACTOR: "sign in with the second factor: medshare sign-in",
-    FACTOR: "check the clock of whatever shows the code, and wait for the next one",
+    FACTOR: "check the clock of whatever shows the code, and wait for the next one; a recovery code"
+    " works once",
     LOCKED: "sign in with a recovery code (--recovery-code), or ask the operator of the relay",
     INVITATION: "ask the operator of the relay for a new enrolment secret",
     PROFILE: "ask the operator of the relay how this station is to be enrolled",
@@ -212,6 +213,7 @@ _HINTS: Final = {
     SIGNATURE: "ask the operator of the relay to enroll your card, and check this clock",
     QUOTA: "remove old parcels, or ask the operator of the relay for more room",
     RETENTION: "ask for less: --delete-after 30d",
+    GONE: "the sender can send the same again, as a new parcel: medshare send --new",
     FULL: "ask the operator of the relay to free space, then run the same command again",
     **dict.fromkeys(
         (NOT_GRANTED, GRANT_ENDED, GRANT_WITHDRAWN, OPENINGS_USED),
