@@ -17,6 +17,7 @@ from medshare.trust.lineage import (
     Power,
     chain_of,
     continued,
+    department_of,
     narrowed,
     powers_in,
     require_lawful,
@@ -299,6 +300,27 @@ def test_what_is_narrowed_is_covered(
     made = original(A, less, delete_after=end)[0]
     assert power.covers(Power.of(made.grants[0], made))
     assert narrowed(EVERYTHING, asked[0], delete_after=end) == asked[0]
+
+
+def test_what_is_passed_on_stays_of_its_department() -> None:
+    """Nobody takes content out of a department by passing it on; an opinion can have its own."""
+    first = original(A, granted(B, "attending"), department="psychiatry")
+    passed = {
+        named: after(first, Kind.SHARE, B, granted(C, "attending"), department=named)
+        for named in ("", "surgery", "psychiatry")
+    }
+    assert {department_of(one) for one, _ in passed.values()} == {"psychiatry"}
+    twice = after(passed["surgery"], Kind.SHARE, C, granted(D, "trainee"), label="twice")
+    assert department_of(twice[0]) == "psychiatry"
+    revised = after(first, Kind.REVISION, B, granted(C, "trainee"), department="surgery")
+    assert department_of(revised[0]) == "psychiatry"
+    for named, of in (("", "psychiatry"), ("surgery", "surgery")):
+        opinion = after(first, Kind.OPINION, B, granted(A, "attending"), department=named)
+        assert department_of(opinion[0]) == of
+    plain = original(A, granted(B, "attending"))
+    assert department_of(plain[0]) == ""
+    of_surgery = after(plain, Kind.SHARE, B, granted(C, "trainee"), department="surgery")
+    assert department_of(of_surgery[0]) == "surgery"
 
 
 def test_continued_states_what_follows() -> None:

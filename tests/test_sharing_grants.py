@@ -40,7 +40,14 @@ from medshare.vault.reseal import reseal
 from medshare.vault.store import Vault
 from tests.fakes import MemoryStore, MemoryTransport
 from tests.people import Person, make_person
+from tests.test_governed import rule
 
+PSYCHIATRY = """
+version = 1
+[[departments]]
+parcels = "psychiatry"
+open = ["psychiatry"]
+"""
 QUICK = ReceiveOptions(wait=0.2, give_up_after=0.5)
 
 
@@ -248,6 +255,26 @@ def test_a_changed_program_fools_no_honest_station(ward: Ward) -> None:
     assert refused.value.code == "grant.act"
     entries = RecordReader(ward["c"].station.home / "audit").entries()
     assert "grant.act" in {one.event.code for one in entries}
+
+
+def test_a_department_is_not_left_by_passing_on(ward: Ward) -> None:
+    """A changed program that shares without the department gets nobody past its rule."""
+    conditions = Conditions(
+        everybody=offer_of("attending", ward["a"].station.policy.roles), department="psychiatry"
+    )
+    parcel = ward.send("a", "b", conditions=conditions).parcel
+    ward.receive("b", parcel)
+    station = ward["b"].station
+    before = continuation(parcel, Kind.SHARE, station=station, transport=ward.line("b"))
+    after = conditions_after(before, station.id, [ward["c"].station.id], asked=Conditions())
+    paths = received_files(parcel, station)
+    passed = ward.send("b", "c", paths, conditions=replace(after, department="")).parcel
+    assert ward.envelope(passed).department == ""
+    rule(ward["c"], PSYCHIATRY)
+    assert ward.faults("c") == {"policy.department"}
+    with pytest.raises(PolicyError) as caught:
+        ward.receive("c", passed)
+    assert caught.value.code == "policy.department"
 
 
 def test_what_is_sealed_anew_keeps_its_grants(ward: Ward) -> None:

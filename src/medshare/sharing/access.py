@@ -24,6 +24,7 @@ from medshare.station.openings import count_opening, openings_of
 from medshare.station.withdrawals import withdrawal_of
 from medshare.trust.access import Context, Decision, Resource, Subject, decide, tier_finding
 from medshare.trust.access_rules import label_of
+from medshare.trust.lineage import department_of
 from medshare.trust.policy import Reader, Require
 
 ACTS: Final = {
@@ -123,7 +124,7 @@ class Access:
         station, policy = self._station, self._station.policy
         tier = policy.find(self.envelope.tier)
         asked = self._reason is not None or (tier is not None and tier.reader is Reader.LICENSED)
-        if asked or (self.envelope.department and policy.access.departments):
+        if asked or (policy.access.departments and department_of(self.envelope)):
             return subject_of(station.id, known.standing(station.id, station.card, now=now))
         return Subject(station.id)
 
@@ -214,7 +215,7 @@ def resource_of(
         parcel=envelope.parcel,
         sender=envelope.sender,
         tier=envelope.tier,
-        department=envelope.department,
+        department=department_of(envelope),
         restricted=bool(envelope.grants),
         grant=envelope.grant_for(who),
         kind=envelope.kind,

@@ -192,6 +192,18 @@ def require_lawful(envelope: Envelope) -> tuple[Envelope, ...]:
     return chain
 
 
+def department_of(envelope: Envelope) -> str:
+    """Return the department of the content of *envelope*, whose lineage holds; '' for none.
+
+    What is passed on or revised stays of the department that it came from, whatever is stated.
+    An opinion is of the one that it states, and else of that of what it is about.
+    """
+    lineage = envelope.lineage
+    if lineage is None or (envelope.department and lineage.kind is Kind.OPINION):
+        return envelope.department
+    return department_of(parse_envelope(lineage.proof)) or envelope.department
+
+
 def narrowed(power: Power, grant: Grant, *, delete_after: int) -> Grant:
     """Return as much of *grant*, in a parcel that ends at *delete_after*, as *power* covers."""
     until = grant.until(delete_after)
