@@ -76,14 +76,25 @@ def _say_goodbye(peer: Peer) -> None:
     peer.sock.unwrap()
 
 
+@pytest.mark.parametrize("together", [False, True])
 @pytest.mark.parametrize("ending", [_cut, _say_goodbye])
 def test_the_end_of_a_connection_is_told_once_all_is_read(
-    ending: Callable[[Peer], None], authority: trustme.CA, trusting: ssl.SSLContext
+    ending: Callable[[Peer], None], together: bool, authority: trustme.CA, trusting: ssl.SSLContext
 ) -> None:
     """With the farewell of TLS or without it: the caller knows how much there had to be."""
     view = memoryview(bytearray(10))
-    with ScriptedServer(ending, authority=authority) as server:
+    ended = threading.Event()
+
+    def script(peer: Peer) -> None:
+        try:
+            ending(peer)
+        finally:
+            ended.set()
+
+    with ScriptedServer(script, authority=authority) as server:
         stream = connected(server, trusting)
+        if together:  # the octets and the end wait for the same read
+            assert ended.wait(PATIENCE)
         assert stream.receive_into(view) == 1
         assert stream.receive_into(view) == 0
         stream.close()

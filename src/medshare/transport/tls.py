@@ -139,7 +139,10 @@ class TlsStream(PlainStream):
         while view and not got:
             try:
                 while got < len(view):
-                    got += int(self._tls.read(len(view) - got, view[got:]))
+                    count = int(self._tls.read(len(view) - got, view[got:]))
+                    if not count:  # the peer has said goodbye
+                        return got
+                    got += count
             except ssl.SSLWantReadError:
                 if not got:
                     self._flush()  # answers to what the peer asks of TLS itself
