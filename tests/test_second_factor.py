@@ -258,6 +258,25 @@ def test_a_factor_that_was_begun_counts_once_it_works(tmp_path: Path) -> None:
         assert late.code == problems.NOT_FOUND
 
 
+def test_what_was_begun_ends_with_the_secret_that_began_it(tmp_path: Path) -> None:
+    """Whoever used a secret that the operator has replaced since cannot finish with it."""
+    with person_at(tmp_path / "relay") as alice:
+        begun = alice.begun(alice.begin())
+        alice.secret = begun.secret
+        office(alice.case).set_profile(ALICE.station, person())
+        assert alice.finish(begun.factor, Proof(TOTP, code=alice.code())).status == 404
+
+
+def test_a_kind_that_is_not_accepted_any_more_is_not_finished(tmp_path: Path) -> None:
+    """A code that was begun brings neither sign-in nor recovery codes where keys are demanded."""
+    with person_at(tmp_path / "relay") as alice:
+        begun = alice.begun(alice.begin())
+        alice.secret = begun.secret
+        office(alice.case).carry_out(ALICE.station, person(["fido2"]))
+        reply = alice.finish(begun.factor, Proof(TOTP, code=alice.code()))
+        assert (reply.status, reply.code) == (403, problems.PROFILE)
+
+
 def test_the_last_factor_cannot_be_removed(alice: Person) -> None:
     """One of two can, which ends all sessions; the last one stays."""
     session = alice.sign_in().session

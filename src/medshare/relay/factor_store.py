@@ -240,7 +240,8 @@ class FactorChange(FactorView):
         )
 
     def invite(self, station: StationId, digest: bytes, *, expires: int) -> None:
-        """Let an enrolment secret with this hash hold, and no other."""
+        """Let an enrolment secret with this hash hold, and no other, nor what another began."""
+        self._do("DELETE FROM factors WHERE station = ? AND active = 0", station)
         self._do("INSERT OR REPLACE INTO invitations VALUES (?, ?, ?)", station, digest, expires)
 
     def end_invitation(self, station: StationId) -> None:

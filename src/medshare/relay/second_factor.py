@@ -131,8 +131,10 @@ class SecondFactors:
         """Let a factor that was begun count, once *proof* shows that it works.
 
         Returns recovery codes when it is the first one.  Raises AccessDeniedError when the
-        proof is wrong, NotFoundError when there is no such factor, or it was begun long ago.
+        proof is wrong, or its kind not accepted any more, NotFoundError when there is no such
+        factor, or it was begun long ago.
         """
+        _require_kind(profile, proof.kind)
         return self._attempt(station, partial(self._finish, station, profile, factor, proof))
 
     def _finish(
