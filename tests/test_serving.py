@@ -73,7 +73,7 @@ def test_a_port_is_never_shared() -> None:
     limits = ServerLimits()
     with running() as server:
         host, port = server.address
-        with pytest.raises(UsageError, match="in use"):
+        with pytest.raises(UsageError, match="another program listens"):
             listen(host, port, tls_cert=None, tls_key=None, limits=limits)
         with client() as http:
             http.get(server.url + "/send/1")

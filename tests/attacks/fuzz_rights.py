@@ -19,7 +19,7 @@ from medshare.trust.charter import Charter, parse_charter
 from medshare.trust.orders import Action, Administrator, Order
 from medshare.wire import admin_bodies, sign_in
 from medshare.withdrawal import LABEL as WITHDRAWAL
-from medshare.withdrawal import Withdrawal, encode_withdrawal, parse_withdrawal
+from medshare.withdrawal import Withdrawal, encode_withdrawal, parse_kept, parse_withdrawal
 from tests import certifier
 from tests.attacks.fuzz import Target
 from tests.attacks.fuzz_format import PARCEL, A, B
@@ -160,6 +160,7 @@ def station_targets() -> Iterator[Target]:
         A.signers,
     )
     yield from _both("withdrawal", parse_withdrawal, withdrawal, WITHDRAWAL, A)
+    yield Target("withdrawal kept", parse_kept, (withdrawal,), _ONLY_FORMAT)
     keys = tuple(one.public for one in B.signers)
     found = review.Review(A.station, 7, bytes(32), review.Outcome.JUSTIFIED, B.station, keys, NOW)
     encoded = review.encode_review(found, B.signers)
