@@ -150,10 +150,39 @@ def test_a_withdrawn_grant_refuses_at_once(ward: Ward) -> None:
     assert (gone["event"], gone["from"]) == ("grant_withdrawn", "dr-b")
     assert ward.receive("b", parcel, exit_code=4)["code"] == "grant.withdrawn"
     assert ward.run("b", "receive", "--list")["parcels"] == []
-    (kept,) = (ward.people["b"].home / "withdrawals").iterdir()
-    assert kept.name.startswith(parcel)
+    assert len(list((ward.people["b"].home / "withdrawals").glob(f"{parcel}.*"))) == 1
     nobody = ward.run("a", "grant", "withdraw", parcel, "--from", "dr-c", exit_code=2)
     assert "not sent to dr-c" in nobody["message"]
+
+
+def test_a_withdrawn_grant_is_shown_as_withdrawn(ward: Ward, root: Path) -> None:
+    """Both sides of it see that it ended; the sender also where no relay can be asked."""
+    parcel = ward.send("--role", "attending")
+    ward.receive("b", parcel)
+    before = ward.run("a", "grant", "show", parcel)
+    assert (before["withdrawn"], before["withdrawn_known"]) == ([], "relay")
+    assert ward.run("b", "grant", "show", parcel)["allowed"]
+    gone = ward.run("a", "grant", "withdraw", parcel, "--from", "dr-b")
+    taken = {"station": gone["station"], "withdrawn": gone["withdrawn"]}
+    assert ward.run("a", "grant", "show", parcel)["withdrawn"] == [{"from": "dr-b", **taken}]
+    seen = ward.run("b", "grant", "show", parcel)
+    assert seen["withdrawn"] == [{"from": "this station", **taken}]
+    assert seen["allowed"] == []
+    (kept,) = (root / "a" / "withdrawals").glob(f"{parcel}.*")
+    aside = ("grant", "show", parcel, "--folder", str(ward.desk / "usb"))
+    told = ward.people["a"].run(*aside)
+    assert told.exit_code == 0
+    assert "what dr-b was granted, on" in told.stdout
+    assert "only the withdrawals that this station knows" in " ".join(told.stdout.split())
+    down = ward.people["a"].run("grant", "show", parcel, "--relay", "http://127.0.0.1:1", "--json")
+    assert down.exit_code == 0
+    assert json.loads(down.stdout.splitlines()[-1])["withdrawn_known"] == "station"
+    kept.unlink()
+    done = ward.people["a"].run(*aside, "--json")
+    alone = json.loads(done.stdout.splitlines()[-1])
+    assert (alone["withdrawn"], alone["withdrawn_known"]) == ([], "station")
+    ward.run("a", "grant", "show", parcel)
+    assert kept.exists(), "what the relay knows is remembered here"
 
 
 def test_what_was_passed_on_ends_with_what_it_came_from(ward: Ward) -> None:

@@ -14,6 +14,7 @@ from medshare.errors import UsageError
 if TYPE_CHECKING:
     from medshare.envelope import Envelope
     from medshare.ids import StationId
+    from medshare.sharing.withdrawing import TakenBack
     from medshare.station import Station
     from medshare.trust.lineage import Power
     from medshare.withdrawal import Withdrawal
@@ -48,29 +49,36 @@ def grant() -> None:
 @output_options
 def show(parcel: str, way: Way, mode: Mode) -> None:
     """Show who may do what with PARCEL, and what it continues, verified."""
-    with open_way(way, "medshare.sharing.continuing") as (station, _, transport):
+    with open_way(way, "medshare.sharing.withdrawing") as (station, _, transport):
         from medshare.envelope import parse_envelope
         from medshare.sharing.continuing import envelope_of
         from medshare.sharing.incoming import require_lineage, sender_of
+        from medshare.sharing.withdrawing import taken_back
         from medshare.trust.lineage import powers_in
 
         chosen = parcel_named(parcel, station, transport)
         envelope = parse_envelope(envelope_of(chosen, station, transport))
         sender_of(envelope, station, kept=True)
         chain = require_lineage(envelope, station, kept=True)
+        taken = taken_back(envelope, station, transport)
         own = powers_in(chain).get(station.id)
+        if any(one.recipient == station.id for one in taken.withdrawals):
+            own = None
     from medshare.commands import grant_views, views
 
     names = names_of(station)
     with choose(mode) as out:
         out.result(
-            _shown(chain, names, own),
-            lambda: views.facts(grant_views.shown(chain, names)),
+            _shown(chain, names, own, taken),
+            lambda: views.facts(grant_views.shown(chain, names, taken)),
         )
 
 
 def _shown(
-    chain: "tuple[Envelope, ...]", names: "dict[StationId, str]", own: "Power | None"
+    chain: "tuple[Envelope, ...]",
+    names: "dict[StationId, str]",
+    own: "Power | None",
+    taken: "TakenBack",
 ) -> dict[str, Any]:
     from medshare.commands import records
 
@@ -85,6 +93,15 @@ def _shown(
             {"parcel": one.parcel.hex(), "sender_station": one.sender.hex()} for one in chain[:-1]
         ],
         "allowed": [] if own is None else sorted(own.permissions),
+        "withdrawn": [
+            {
+                "from": names.get(one.recipient),
+                "station": one.recipient.hex(),
+                "withdrawn": one.withdrawn,
+            }
+            for one in taken.withdrawals
+        ],
+        "withdrawn_known": "relay" if taken.asked else "station",
     }
 
 

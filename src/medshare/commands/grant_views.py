@@ -9,8 +9,10 @@ from medshare.grant import Grant, Kind, Permission
 if TYPE_CHECKING:
     from medshare.envelope import Envelope
     from medshare.ids import StationId
+    from medshare.sharing.withdrawing import TakenBack
 
 _UNRESTRICTED: Final = "nothing is restricted: the sender has granted nothing to anybody"
+_UNASKED: Final = "no relay answered: only the withdrawals that this station knows are shown"
 _WORDS: Final = {
     Kind.REVISION: "a revision of",
     Kind.OPINION: "an opinion on",
@@ -54,7 +56,7 @@ def rows(
 
 
 def shown(
-    chain: "tuple[Envelope, ...]", names: "Mapping[StationId, str]"
+    chain: "tuple[Envelope, ...]", names: "Mapping[StationId, str]", taken: "TakenBack"
 ) -> Iterable[tuple[str, str]]:
     """Return all that `grant show` tells of the last parcel of *chain*, the original first."""
     envelope = chain[-1]
@@ -64,6 +66,10 @@ def shown(
     yield "grants", "" if envelope.grants else _UNRESTRICTED
     for grant in envelope.grants:
         yield name_of(grant.station, names), grant_text(grant)
+    for withdrawal in taken.withdrawals:
+        who, when = name_of(withdrawal.recipient, names), text.moment(withdrawal.withdrawn)
+        yield "withdrawn", f"what {who} was granted, on {when}"
+    yield "note", "" if taken.asked else _UNASKED
     for one in reversed(chain[:-1]):
         yield "before it", f"{one.parcel.hex()} by {name_of(one.sender, names)}"
     yield "continues", lineage_text(envelope)

@@ -2,15 +2,24 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from typing import Final, Protocol, runtime_checkable
 
 from medshare.audit import entries
 from medshare.audit.entries import Act
 from medshare.envelope import Envelope
-from medshare.errors import AccessDeniedError, IntegrityError, MedshareError, UsageError
+from medshare.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    MedshareError,
+    NotFoundError,
+    TransferError,
+    UntrustedSignerError,
+    UsageError,
+)
 from medshare.ids import ParcelId, StationId
 from medshare.station import Contact, Identity, Station
-from medshare.station.withdrawals import keep_withdrawal
+from medshare.station.withdrawals import keep_own, keep_withdrawal, own_withdrawal, withdrawal_of
 from medshare.withdrawal import Withdrawal, encode_withdrawal, named_in, parse_withdrawal
 
 WITHDRAWN: Final = "grant.withdrawn"
@@ -62,7 +71,65 @@ def withdraw(
     with station.record.signed(identity.signers):
         station.record.note(Act.WITHDRAW, about, tier=envelope.tier, parties=parties)
         store.put_withdrawal(envelope.parcel, recipient.station, octets)
+    keep_own(station.home, octets)
     return withdrawal
+
+
+@dataclass(frozen=True, slots=True)
+class TakenBack:
+    """What of a parcel's grants was taken back, as far as this station can learn it."""
+
+    withdrawals: tuple[Withdrawal, ...]
+    asked: bool
+    """Whether the far side answered too; if not, these are those that this station knows."""
+
+
+def taken_back(envelope: Envelope, station: Station, transport: object) -> TakenBack:
+    """Return which grants of *envelope* were withdrawn; a recipient learns of its own alone.
+
+    What a far side says counts when the sender of *envelope* has signed it.  Raises
+    FormatError, IntegrityError, SignatureError or StorageError when what is kept here is bad.
+    """
+    sent = envelope.sender == station.id
+    named = sorted(named_in(envelope)) if sent else [station.id]
+    known = {one: _known(envelope, station, one) for one in named}
+    store = transport if isinstance(transport, WithdrawalStore) else None
+    asked = store is not None
+    if store is not None:
+        try:
+            for one in named:
+                known[one] = _told(envelope, station, store, one) or known[one]
+        except (AccessDeniedError, TransferError):
+            asked = False
+    return TakenBack(tuple(one for one in known.values() if one is not None), asked)
+
+
+def _known(envelope: Envelope, station: Station, recipient: StationId) -> Withdrawal | None:
+    if envelope.sender == station.id:
+        return own_withdrawal(station.home, envelope, recipient)
+    return withdrawal_of(station.home, envelope, recipient)
+
+
+def _told(
+    envelope: Envelope, station: Station, store: WithdrawalStore, recipient: StationId
+) -> Withdrawal | None:
+    try:
+        octets = store.get_withdrawal(envelope.parcel, recipient)
+    except NotFoundError:
+        return None
+    found = parse_withdrawal(octets)
+    found.require_of(envelope)
+    if found.recipient != recipient:
+        raise IntegrityError("the far side answered with another withdrawal")
+    contact = station.contacts.of(found.sender)
+    card = station.card if found.sender == station.id else contact and contact.card
+    if card is None or not card.knows_signing_keys(found.sender_keys):
+        raise UntrustedSignerError("the withdrawal is not signed by the sender of the parcel")
+    if found.sender == station.id:
+        keep_own(station.home, octets)
+    else:
+        keep_withdrawal(station.home, octets)
+    return found
 
 
 @contextmanager
