@@ -209,6 +209,7 @@ def issue_client(authority: trustme.CA, folder: Path, name: str) -> tuple[str, s
     issued = authority.issue_cert(f"{name}.example.org")
     cert, key = folder / f"{name}.pem", folder / f"{name}.key"
     issued.cert_chain_pems[0].write_to_path(cert)
+    key.touch(mode=0o600)
     issued.private_key_pem.write_to_path(key)
     return str(cert), str(key)
 
@@ -225,6 +226,10 @@ def test_an_unattended_station_shows_its_certificate(desk: Desk, serve: Serve) -
     serve("--client-ca", str(desk.root / "clients.pem"), "--require-client-cert")
     listing = ("receive", "--list")
     assert desk.run(*listing, "--client-cert", cert, "--client-key", key).exit_code == 0
+    Path(key).chmod(0o644)
+    record = desk.json(*listing, "--client-cert", cert, "--client-key", key, exit_code=6)
+    assert record["code"] == "storage.permissions"
+    Path(key).chmod(0o600)
     assert desk.run(*listing).exit_code == 5, "TLS refuses who shows none"
     with_foreign = (*listing, "--client-cert", foreign, "--client-key", foreign_key)
     assert desk.run(*with_foreign).exit_code == 5, "TLS refuses one of another authority"

@@ -29,7 +29,11 @@ def shown_at(
 def client_key_of(
     settings: "Settings", *, cert: Path | None = None, key: Path | None = None
 ) -> "ClientKey | None":
-    """Return the client certificate that is named or configured; None when there is none."""
+    """Return the client certificate that is named or configured; None when there is none.
+
+    Raises StorageError when others can read its key.
+    """
+    from medshare.station.permissions import require_private
     from medshare.transport.credentials import load_client_key
 
     cert, key = cert or settings.client_cert, key or settings.client_key
@@ -40,4 +44,5 @@ def client_key_of(
             "a client certificate and its key are given together",
             hint="--client-cert FILE --client-key FILE",
         )
+    require_private(key, what="the key of the client certificate")
     return load_client_key(cert, key)
