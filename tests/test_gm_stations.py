@@ -10,11 +10,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 from medshare import cli
-from medshare.errors import PolicyError
+from medshare.errors import PolicyError, UsageError
 from medshare.sharing.receive import ReceiveOptions, receive
 from medshare.sharing.rotate import rotate_identity
 from medshare.sharing.send import SendOptions, SendResult, send
 from medshare.station import Station
+from medshare.suites.signatures import SM2, scheme_named
 from medshare.transport.base import Transport
 from medshare.transport.relay import RelayTransport
 from tests.conftest import ROOT
@@ -218,3 +219,14 @@ def test_what_is_missing_is_named(tmp_path: Path) -> None:
         )
         assert done.returncode == code, done.stderr
         assert ("pip install 'medshare[gm]'" in done.stderr) == (suite == "gm")
+
+
+def test_a_missing_library_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What needs the library of an extra says which to install, and not that a parcel is bad."""
+    import medshare.suites
+
+    monkeypatch.setitem(sys.modules, "medshare.suites.sm2", None)
+    monkeypatch.delattr(medshare.suites, "sm2", raising=False)
+    with pytest.raises(UsageError, match=r"medshare\[gm\]") as caught:
+        scheme_named(SM2).backend()
+    assert caught.value.hint == "install them with: pip install 'medshare[gm]'"

@@ -57,7 +57,7 @@ EXIT_CODES: Final[dict[type[MedshareError], int]] = {
 MEANINGS: Final[dict[int, str]] = {
     0: "done",
     1: "unexpected fault, most likely a bug",
-    2: "the command makes no sense as it was put",
+    2: "the command makes no sense as it was put, or needs an extra that is not installed",
     3: "damaged, incomplete, or not signed by whom it claims: do not use what arrived",
     4: "not permitted: unknown or untrusted identity, wrong key or passphrase, relay refuses",
     5: "did not get through, or not there yet: run the same command again to resume",
