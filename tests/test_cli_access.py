@@ -279,7 +279,12 @@ def test_only_somebody_else_reviews(town: Town, emergency: tuple[str, int]) -> N
     assert strange["code"] == "review.own"
     done = town.json("okafor", "policy reviewed judged")
     assert "every emergency was reviewed" in town.run("okafor", "doctor").output
-    assert (done["number"], done["reviewer"]) == (number, "wang")
+    assert (done["number"], done["reviewer"], done["already"]) == (number, "wang", False)
+    before = town.do("okafor", "audit search --act review")
+    again = town.json("okafor", "policy reviewed judged")
+    assert (again["number"], again["already"]) == (number, True)
+    assert "was reviewed already" in town.run("okafor", "policy reviewed judged").output
+    assert town.do("okafor", "audit search --act review") == before
     assert town.json("okafor", "policy review")["emergencies"] == []
     (kept,) = town.json("okafor", "policy review --all")["emergencies"]
     assert kept["justified"] is False

@@ -224,8 +224,9 @@ def handed(found: "Handed", finding: str | None, output: "Path | None") -> Group
     )
 
 
-def reviewed(review: "Review", reviewer: str) -> Group:
-    """Return that an emergency was reviewed."""
+def reviewed(review: "Review", reviewer: str, *, new: bool) -> Group:
+    """Return that an emergency was reviewed, just now when it is *new*."""
     good = str(review.finding) == "justified"
-    line = f"emergency {review.number} was reviewed by {text.visible(reviewer)}: {review.finding}"
+    said = "was reviewed" if new else "was reviewed already"
+    line = f"emergency {review.number} {said} by {text.visible(reviewer)}: {review.finding}"
     return Group(headline("✓" if good else "✗", GOOD if good else BAD, line))

@@ -119,11 +119,12 @@ def reviewed(file: Path, passphrase_file: Path | None, mode: Mode) -> None:
     settings, station = open_station()
     identity = unlock_identity(station, settings, file=passphrase_file)
     with station.record.signed(identity.signers):
-        found, reviewer = take_review(file, station=station)
+        found, reviewer, new = take_review(file, station=station)
     record = {
         "event": "reviewed",
         "number": found.number,
         "reviewer": reviewer.name,
         "finding": str(found.finding),
+        "already": not new,
     }
-    choose(mode).result(record, lambda: access_views.reviewed(found, reviewer.name))
+    choose(mode).result(record, lambda: access_views.reviewed(found, reviewer.name, new=new))

@@ -163,8 +163,10 @@ def sign_review(
         return encode_review(review, identity.signers)
 
 
-def take_review(path: Path, *, station: Station) -> tuple[Review, Contact]:
+def take_review(path: Path, *, station: Station) -> tuple[Review, Contact, bool]:
     """Record that the emergency was reviewed, by whom, and what was found; return that.
+
+    What that reviewer has found is recorded once: the last is whether it is new.
 
     Raises UntrustedSignerError unless a trusted contact has signed it, AuthenticityError when
     it is one's own, IntegrityError when it is about something else.
@@ -176,9 +178,22 @@ def take_review(path: Path, *, station: Station) -> tuple[Review, Contact]:
     reviewer = _signer(review, station)
     entry = emergency_entry(station, review.number)
     review.require_of(entry)
+    if _recorded(station, review):
+        return review, reviewer, False
     write_file(station.home / FOLDER / f"{_digest(entry).hex()}.review", octets, what="a review")
     _note(station, review, reviewer.station, entries.station(reviewer.station))
-    return review, reviewer
+    return review, reviewer, True
+
+
+def _recorded(station: Station, review: Review) -> bool:
+    """Return whether the record holds already what *review* says."""
+    justified = review.finding is not Outcome.NOT_JUSTIFIED
+    return any(
+        one.event.details.get(Detail.DIGEST) == review.entry
+        and one.event.parties == (review.reviewer,)
+        and (one.event.outcome is entries.Outcome.DONE) == justified
+        for one in search(RecordReader(station.record.log.folder), Query(acts=(Act.REVIEW,)))
+    )
 
 
 def _signer(review: Review, station: Station) -> Contact:
