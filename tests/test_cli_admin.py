@@ -189,6 +189,8 @@ def test_administrators_are_named_once_and_only_if_they_make_a_quorum(tmp_path: 
     for cards, need in (("anna.card", 2), ("anna.card anna.card", 2), ("anna.card ben.card", 3)):
         done = town.run("operator", f"relay admin init --data r --need {need} --yes {cards}")
         assert done.exit_code == 2, done.output
+        unasked = town.run("operator", f"relay admin init --data r --need {need} {cards}")
+        assert unasked.stderr == done.stderr, "refused before anybody compares fingerprints"
     asked = town.run("operator", "relay admin init --data r --need 2 anna.card ben.card")
     assert asked.exit_code == 2
     assert town.run("operator", "relay admin show --data r").exit_code == 2

@@ -282,6 +282,18 @@ def test_the_status_decides_the_class(status: int) -> None:
     assert "because" in error.message
 
 
+def test_a_relay_that_asks_to_wait_did_not_fail() -> None:
+    """What came too early is told from what the relay could not do."""
+    said = {
+        status: problems.error_of(problems.Problem(status, "x", "because")).message
+        for status in (429, 503)
+    }
+    assert said == {
+        429: "the relay asks to wait: because",
+        503: "the relay could not do it: because",
+    }
+
+
 @pytest.mark.parametrize("code", ["key.passphrase", "storage", "cancelled", "unexpected", "usage"])
 @pytest.mark.parametrize("status", KINDS)
 def test_a_relay_does_not_speak_for_the_station(status: int, code: str) -> None:

@@ -336,9 +336,7 @@ def verify_request(
         )
     verifier = verifier_for(signature.key_id)
     if verifier is None:
-        raise AccessDeniedError(
-            "this station is not enrolled here; ask the operator to enroll its card"
-        )
+        raise AccessDeniedError("this station is not enrolled here")
     base = signature_base(_components(request), signature.params)
     if not verifier(signature.signature, base):
         raise AccessDeniedError("the signature of the request is not good")

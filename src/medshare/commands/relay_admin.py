@@ -50,8 +50,10 @@ def init(cards: tuple[Path, ...], need: int, yes: bool, data: Path, mode: Mode) 
     from medshare.commands import admin_views
     from medshare.relay.folder import DataFolder
     from medshare.relay.founding import found
+    from medshare.trust.quorum import Member, require_workable
 
     named = administrators_in(cards)
+    require_workable([Member(one.card.station, one.person) for one in named], need)
     if not yes:
         _confirm([(one.card.name, one.card.fingerprint) for one in named], json=mode.json)
     charter = found(DataFolder(data), named, need=need, now=int(time.time()))

@@ -27,7 +27,9 @@ def refused(message: str, rule: str, *, hint: str) -> PolicyError:
 def invalid(problem: str) -> PolicyError:
     """Return that the policy is none, and why."""
     return refused(
-        f"the policy is not valid: {problem}", "invalid", hint="medshare policy check FILE"
+        f"the policy is not valid: {problem}",
+        "invalid",
+        hint="mend that, then run: medshare policy check FILE",
     )
 
 

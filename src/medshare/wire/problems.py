@@ -193,7 +193,11 @@ def error_of(problem: Problem) -> MedshareError:
             return NotFoundError(said, code=problem.code)
         case 422:
             return IntegrityError(said, code=problem.code)
-        case 408 | 429 | 500 | 502 | 503 | 504:
+        case 429:
+            return RelayUnavailableError(
+                f"the relay asks to wait: {problem.detail}", code=problem.code
+            )
+        case 408 | 500 | 502 | 503 | 504:
             failed = f"the relay could not do it: {problem.detail}"
             return RelayUnavailableError(failed, code=problem.code)
         case _:
