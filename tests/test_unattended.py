@@ -41,7 +41,7 @@ from medshare.relay.profiles import (
 from medshare.transport.credentials import load_client_key
 from medshare.wire import problems, routes
 from medshare.wire.routes import Target
-from medshare.wire.sign_in import FACTOR_KINDS
+from medshare.wire.sign_in import FACTOR_KINDS, Proof, encode_proof
 from tests.relay_case import Case, Reply, Request, open_case, rotated, signed
 from tests.sign_in_case import office
 from tests.suites.transport_suite import ALICE, BOB
@@ -127,6 +127,15 @@ def gateway(tmp_path: Path) -> Iterator[Gateway]:
 def test_certificate_and_address_are_enough(gateway: Gateway) -> None:
     """With the signature of its certificate, from its address, the station is served."""
     assert gateway.ask().status == 200
+
+
+def test_nobody_signs_in_for_it(gateway: Gateway) -> None:
+    """An unattended station that signs in hears that it need not, not that a code is wrong."""
+    gateway.case.client = INSIDE
+    proof = encode_proof(Proof("totp", code="123456"))
+    request = signed(ALICE, Target(routes.SIGN_IN), proof, created=gateway.case.now)
+    reply = gateway.case.ask(PAIR.sign(request))
+    assert (reply.status, reply.code) == (403, problems.PROFILE)
 
 
 def test_without_the_certificate_nothing_is_answered(gateway: Gateway) -> None:

@@ -25,7 +25,7 @@ from medshare.relay import codes, security_keys
 from medshare.relay.enrolment import Enrolled
 from medshare.relay.factor_key import FactorKey
 from medshare.relay.factor_store import Attempts, FactorChange, FactorRow, FactorStore
-from medshare.relay.profiles import Profile
+from medshare.relay.profiles import UNATTENDED, Profile
 from medshare.relay.recording import RelayRecord
 from medshare.relay.security_keys import Demand
 from medshare.relay.sessions import Sessions
@@ -184,9 +184,14 @@ class SecondFactors:
     def sign_in(self, asker: Enrolled, profile: Profile, proof: Proof) -> Session:
         """Begin a session for *asker*, whose second factor *proof* shows.
 
-        Raises AccessDeniedError when it does not, or the station is locked, and
+        Raises AccessDeniedError when it does not, nobody attends it, or it is locked, and
         RelayUnavailableError when it is too early for another attempt.
         """
+        if profile.kind == UNATTENDED:
+            raise AccessDeniedError(
+                "an unattended station does not sign in: its certificate is enough",
+                code=problems.PROFILE,
+            )
         if proof.kind != RECOVERY:
             _require_kind(profile, proof.kind)
         check = partial(self._sign_in, asker, profile, proof)
