@@ -122,7 +122,9 @@ def _told(
     if found.recipient != recipient:
         raise IntegrityError("the far side answered with another withdrawal")
     contact = station.contacts.of(found.sender)
-    card = station.card if found.sender == station.id else contact and contact.card
+    card = None if contact is None else contact.card
+    if found.sender == station.id:
+        card = station.card
     if card is None or not card.knows_signing_keys(found.sender_keys):
         raise UntrustedSignerError("the withdrawal is not signed by the sender of the parcel")
     if found.sender == station.id:
