@@ -77,7 +77,7 @@ def _killed(sweep: Mapping[str, Any]) -> str:
 
 
 def _command(sweep: Mapping[str, Any]) -> str:
-    how = "--rounds 150" if sweep["role"] == "random" else "--every 1"
+    how = "--rounds 300" if sweep["role"] == "random" else "--every 1"
     return f"{_PYTHON} tests.attacks.crash --role {sweep['role']} {how}"
 
 

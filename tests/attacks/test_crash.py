@@ -56,7 +56,7 @@ def test_killed_at_a_call(
 
 def test_killed_at_random(record_property: RecordProperty) -> None:
     """All three killed at random moments, again and again, while they work together."""
-    report = sweep("random", rounds=150 if FULL else 5)
+    report = sweep("random", rounds=300 if FULL else 5)
     record_property("figures", report)
     assert report["faults"] == []
     assert report["kills"] > (300 if FULL else 0)
