@@ -8,19 +8,19 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from medshare import canonical, clientcert, httpsig, signed
 from medshare.audit import review
 from medshare.authority.register import Issued, Register, parse_register
-from medshare.errors import AuthenticityError, FormatError, UsageError
+from medshare.errors import AuthenticityError, CredentialError, FormatError, UsageError
 from medshare.grant import Permission
 from medshare.relay.profiles import parse_profile, person, unattended
 from medshare.station.emergencies import new_emergency, parse_emergency
 from medshare.station.openings import LABEL as OPENINGS
 from medshare.station.openings import parse_openings
-from medshare.trust import proposal
+from medshare.trust import ocsp, proposal
 from medshare.trust.charter import Charter, parse_charter
 from medshare.trust.orders import Action, Administrator, Order
 from medshare.wire import admin_bodies, sign_in
 from medshare.withdrawal import LABEL as WITHDRAWAL
 from medshare.withdrawal import Withdrawal, encode_withdrawal, parse_kept, parse_withdrawal
-from tests import certifier
+from tests import certifier, responders
 from tests.attacks.fuzz import Target
 from tests.attacks.fuzz_format import PARCEL, A, B
 from tests.builder import Identity, make_identity, octets
@@ -144,6 +144,22 @@ def certificate_targets() -> Iterator[Target]:
     yield Target("profile", parse_profile, profiles, _ONLY_FORMAT)
     register = Register(issued=(Issued(certifier.credential()),), previous=(bytes(32),))
     yield Target("register", parse_register, (register.encode(),), _ONLY_FORMAT)
+    yield Target("answer of a responder", _answer, _answers(), (CredentialError,))
+
+
+_ASKED = responders.asked_about()
+_CA = certifier.authority_certificate()
+
+
+def _answer(data: bytes) -> object:
+    return ocsp.parse_answer(data, _ASKED, _CA, NOW)
+
+
+def _answers() -> tuple[bytes, ...]:
+    by = responders.RESPONDER
+    key = certifier.key_named("responder")
+    delegated = responders.answer(_ASKED, signer=by, key=key, attached=(by,))
+    return responders.answer(_ASKED), delegated
 
 
 def station_targets() -> Iterator[Target]:

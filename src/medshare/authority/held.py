@@ -12,6 +12,7 @@ from typing import Final
 from cryptography import x509
 
 from medshare.authority.anchors import Authorities
+from medshare.authority.answers import Answers
 from medshare.disk.atomic import read_file, write_file
 from medshare.errors import CredentialError, FormatError, StorageError
 from medshare.ids import StationId
@@ -152,7 +153,9 @@ class Credentials:
                 code="credential.missing",
             )
         others = [name for other, name in self._names if other != station]
-        return vet(chain, card, self.authorities, others=others, now=now)
+        issuers = [one for authority in self.authorities for one in authority.certificates]
+        answers = Answers(self._station.home).of((*chain, *issuers))
+        return vet(chain, card, self.authorities, others=others, now=now, answers=answers)
 
 
 def require_licensed(station: Station, contacts: Iterable[Contact], *, now: int) -> None:

@@ -42,6 +42,7 @@ def _blocks(file: Path, what: str) -> "tuple[Block, ...]":
         """
         medshare trust add ca.pem --name commission
         medshare trust update commission.pem
+        medshare trust refresh wang
         medshare trust list
         medshare trust remove commission
         """
@@ -137,6 +138,36 @@ def update(file: Path, mode: Mode) -> None:
             credential_views.authority_record(changed, event="authority_updated"),
             lambda: credential_views.authority(changed, "is up to date"),
         )
+
+
+@trust.command(
+    epilog=examples(
+        """
+        medshare trust refresh            # about all contacts, and this station
+        medshare trust refresh wang novak
+        """
+    )
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...")
+@output_options
+def refresh(names: tuple[str, ...], mode: Mode) -> None:
+    """Ask the responders of authorities (OCSP) whether contacts' certificates are still good.
+
+    The answer serves where no current revocation list is known. It tells the responder which
+    certificate you ask about, so nothing else ever asks; this needs a network.
+    """
+    from medshare.authority.refreshing import refresh as ask
+    from medshare.commands import refresh_views
+    from medshare.commands.opening import open_station
+
+    station = open_station()[1]
+    contacts = [station.contacts.named(name) for name in names]
+    asked = ask(station, contacts, now=int(time.time()))
+    with choose(mode) as out:
+        out.result(refresh_views.record(asked), lambda: refresh_views.view(asked))
+    for one in asked:
+        if one.fault is not None:
+            raise one.fault
 
 
 @trust.command("list", epilog=examples("medshare trust list"))

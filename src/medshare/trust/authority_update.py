@@ -6,13 +6,9 @@ from dataclasses import replace
 from cryptography import x509
 
 from medshare.errors import CredentialError, FormatError, UsageError
-from medshare.trust.certification import (
-    Authority,
-    has_issued,
-    require_goes_with,
-    require_issuer,
-)
+from medshare.trust.certification import Authority, require_goes_with, require_issuer
 from medshare.trust.credential import digest_of, public_key_of
+from medshare.trust.issued import has_issued
 from medshare.trust.practitioner_list import (
     SignedList,
     authority_named,

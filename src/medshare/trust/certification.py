@@ -6,7 +6,8 @@
 4.  Each authority in the chain may issue certificates, this deep (RFC 5280 §4.2.1.3, §4.2.1.9).
 5.  The purpose is right, and no critical extension is unknown (§4.2).
 6.  Each certificate is valid at `now`.
-7.  None is on the revocation list of its issuer, which is complete and fresh (§6.3).
+7.  None is on the revocation list of its issuer, which is complete and fresh (§6.3); where there
+    is no such list, the responder of the issuer has lately called it good (RFC 6960).
 8.  It is on the authority's list of practitioners, if there is one, which is fresh and goes
     with that revocation list.
 9.  The name on the card imitates nobody (`require_own_name`).
@@ -16,15 +17,13 @@ of the web, which know no Ed25519, want a DNS name, and look at no revocation li
 signature is checked by `cryptography`.  Each refusal has a code of its own.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final, TypeVar
+from typing import Final
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from medshare.errors import CredentialError
 from medshare.trust.card import Card
@@ -36,6 +35,15 @@ from medshare.trust.credential import (
     require_bound,
     require_own_name,
 )
+from medshare.trust.issued import extension_of, has_issued, require_understood
+from medshare.trust.ocsp import (
+    Answer,
+    Word,
+    read_answer,
+    require_fresh_answer,
+    require_good,
+    responder_of,
+)
 from medshare.trust.practitioner_list import SignedList, require_fresh
 from medshare.trust.revocation_list import (
     DEFAULT_MAX_AGE,
@@ -45,37 +53,12 @@ from medshare.trust.revocation_list import (
     require_not_revoked,
 )
 
-Kind = TypeVar("Kind", bound=x509.ExtensionType)
-
 MAX_DEPTH: Final = 4
 """Authorities between a person and what somebody here has imported, both included."""
 PURPOSES: Final = frozenset(
     {PURPOSE, ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.EMAIL_PROTECTION}
 )
 """Extended key usages that serve, where a certificate has any; anything else is for others."""
-_STRONG: Final = frozenset(
-    {
-        SignatureAlgorithmOID.ED25519,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA256,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA384,
-        SignatureAlgorithmOID.ECDSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSA_WITH_SHA256,
-        SignatureAlgorithmOID.RSA_WITH_SHA384,
-        SignatureAlgorithmOID.RSA_WITH_SHA512,
-        SignatureAlgorithmOID.RSASSA_PSS,
-    }
-)
-_UNDERSTOOD: Final = frozenset(
-    {
-        ExtensionOID.BASIC_CONSTRAINTS,
-        ExtensionOID.KEY_USAGE,
-        ExtensionOID.EXTENDED_KEY_USAGE,
-        ExtensionOID.SUBJECT_ALTERNATIVE_NAME,
-        ExtensionOID.SUBJECT_DIRECTORY_ATTRIBUTES,
-    }
-)
-_HASHES: Final = frozenset({"sha256", "sha384", "sha512"})
-_RSA_BITS: Final = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,30 +94,35 @@ def vet(
     *,
     others: Iterable[str],
     now: int,
+    answers: Mapping[bytes, bytes] | None = None,
 ) -> Vetted:
     """Return the credential that *chain* is for *card* after all the checks above.
 
     *chain* begins with the person's certificate; *others* are the vetted names of others;
-    *now* is in seconds since 1970 UTC.  Raises CredentialError, saying which check failed.
+    *now* is in seconds since 1970 UTC; *answers* are those of responders (OCSP), by the digest of
+    the certificate.  Raises CredentialError, saying which check failed.
     """
     credential = parse_credential(chain[0])  # 1
     require_bound(credential, card)  # 2
-    authority, path = _path(chain, tuple(authorities))  # 3
+    authority, path = path_of(chain, tuple(authorities))  # 3
     for depth, issuer in enumerate(path[1:]):
         require_issuer(issuer, below=depth)  # 4
     _require_purpose(chain[0])  # 5
     for certificate in path:
         _require_valid(certificate, now=now)  # 6
-    _require_not_revoked(path, authority, now=now)  # 7
+    _require_not_revoked(path, authority, answers or {}, now=now)  # 7
     _require_listed(credential, path[1], authority, now=now)  # 8
     require_own_name(card, credential, others)  # 9
     return Vetted(credential, authority.name)
 
 
-def _path(
+def path_of(
     chain: Sequence[x509.Certificate], authorities: Sequence[Authority]
 ) -> tuple[Authority, list[x509.Certificate]]:
-    """Return the certificates from the person's to the anchor, and whose anchor that is."""
+    """Return the certificates from the person's to the anchor, and whose anchor that is.
+
+    Raises CredentialError when no signatures lead to one of *authorities*.
+    """
     leaf = chain[0]
     if leaf.issuer == leaf.subject:
         raise CredentialError(
@@ -166,27 +154,11 @@ def _path(
     )
 
 
-def has_issued(issuer: x509.Certificate, certificate: x509.Certificate) -> bool:
-    """Tell whether *certificate* is signed by *issuer*, with an algorithm that is still good."""
-    if certificate.signature_algorithm_oid not in _STRONG:
-        return False
-    try:
-        key, hashed = issuer.public_key(), certificate.signature_hash_algorithm
-        if hashed is not None and hashed.name not in _HASHES:
-            return False
-        if isinstance(key, RSAPublicKey) and key.key_size < _RSA_BITS:
-            return False
-        certificate.verify_directly_issued_by(issuer)
-    except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
-        return False
-    return True
-
-
 def require_issuer(certificate: x509.Certificate, *, below: int) -> None:
     """Raise CredentialError unless *certificate* may issue, with *below* authorities under it."""
-    _require_understood(certificate, what="an authority's certificate")
-    basic = _extension(certificate, x509.BasicConstraints)
-    usage = _extension(certificate, x509.KeyUsage)
+    require_understood(certificate, what="an authority's certificate")
+    basic = extension_of(certificate, x509.BasicConstraints)
+    usage = extension_of(certificate, x509.KeyUsage)
     deep = basic is not None and basic.path_length is not None and below > basic.path_length
     if basic is None or not basic.ca or usage is None or not usage.key_cert_sign or deep:
         raise CredentialError(
@@ -197,10 +169,10 @@ def require_issuer(certificate: x509.Certificate, *, below: int) -> None:
 
 
 def _require_purpose(leaf: x509.Certificate) -> None:
-    _require_understood(leaf, what="the certificate")
-    basic = _extension(leaf, x509.BasicConstraints)
-    usage = _extension(leaf, x509.KeyUsage)
-    extended = _extension(leaf, x509.ExtendedKeyUsage)
+    require_understood(leaf, what="the certificate")
+    basic = extension_of(leaf, x509.BasicConstraints)
+    usage = extension_of(leaf, x509.KeyUsage)
+    extended = extension_of(leaf, x509.ExtendedKeyUsage)
     if basic is not None and basic.ca:
         raise _purpose("it is that of an authority")
     if usage is None or not usage.digital_signature or usage.key_cert_sign:
@@ -213,23 +185,6 @@ def _purpose(why: str) -> CredentialError:
     return CredentialError(
         f"the certificate is not for practitioners: {why}", code="credential.purpose"
     )
-
-
-def _require_understood(certificate: x509.Certificate, *, what: str) -> None:
-    for extension in certificate.extensions:
-        if extension.critical and extension.oid not in _UNDERSTOOD:
-            raise CredentialError(
-                f"{what} has a critical extension that is unknown here: "
-                f"{extension.oid.dotted_string}",
-                code="credential.extension",
-            )
-
-
-def _extension(certificate: x509.Certificate, kind: type[Kind]) -> Kind | None:
-    try:
-        return certificate.extensions.get_extension_for_class(kind).value
-    except x509.ExtensionNotFound:
-        return None
 
 
 def _require_valid(certificate: x509.Certificate, *, now: int) -> None:
@@ -250,16 +205,62 @@ def _require_valid(certificate: x509.Certificate, *, now: int) -> None:
 
 
 def _is_leaf(certificate: x509.Certificate) -> bool:
-    basic = _extension(certificate, x509.BasicConstraints)
+    basic = extension_of(certificate, x509.BasicConstraints)
     return basic is None or not basic.ca
 
 
-def _require_not_revoked(path: list[x509.Certificate], authority: Authority, *, now: int) -> None:
+def _require_not_revoked(
+    path: list[x509.Certificate],
+    authority: Authority,
+    answers: Mapping[bytes, bytes],
+    *,
+    now: int,
+) -> None:
     for certificate, issuer in pairwise(path):
-        crl = newest_crl(authority.crls, issuer)
-        require_fresh_crl(crl, now=now, max_age=authority.crl_max_age)
         what = "the credential" if _is_leaf(certificate) else "an authority in the chain"
-        require_not_revoked(crl, certificate, what=what)
+        octets = answers.get(digest_of(certificate))
+        answer = _answer(octets, certificate, issuer, authority, now=now)
+        if answer is not None:
+            require_good(answer, what=what)
+        try:
+            crl = newest_crl(authority.crls, issuer)
+            require_fresh_crl(crl, now=now, max_age=authority.crl_max_age)
+        except CredentialError as fault:
+            if answer is None:
+                raise _with_hint(fault, certificate) from None
+        else:
+            require_not_revoked(crl, certificate, what=what)
+
+
+def _answer(
+    octets: bytes | None,
+    certificate: x509.Certificate,
+    issuer: x509.Certificate,
+    authority: Authority,
+    *,
+    now: int,
+) -> Answer | None:
+    """Return what the responder said, if that can be believed now.
+
+    A revocation is believed after its answer is out of date too: it ends with a newer answer.
+    """
+    if octets is None:
+        return None
+    try:
+        answer = read_answer(octets, certificate, issuer, now)
+        if answer.word is not Word.REVOKED:
+            require_fresh_answer(answer, now=now, max_age=authority.crl_max_age)
+    except CredentialError:
+        return None
+    return answer
+
+
+def _with_hint(fault: CredentialError, certificate: x509.Certificate) -> CredentialError:
+    """Return *fault*, with the responder as a way out where the certificate names one."""
+    if responder_of(certificate) is None:
+        return fault
+    hint = f"ask its responder: medshare trust refresh NAME; or {fault.hint}"
+    return CredentialError(fault.message, hint=hint, code=fault.code)
 
 
 def _require_listed(
