@@ -8,13 +8,15 @@ from cryptography.x509.oid import ExtensionOID
 from rich.console import RenderableType
 
 from medshare.authority.held import Standing
+from medshare.authority.refreshing import Asked
 from medshare.authority.register import Issued, Register
-from medshare.commands import credential_views
+from medshare.commands import credential_views, refresh_views
 from medshare.commands.lines import plain_lines
 from medshare.errors import CredentialError
 from medshare.trust.certification import Vetted
 from medshare.trust.credential import parse_credential
 from medshare.trust.hcrole import Role, encode_role
+from medshare.trust.ocsp import Answer, Word
 from tests.certifier import (
     COMMISSION,
     authority_certificate,
@@ -50,6 +52,12 @@ VIEWS: dict[str, RenderableType] = {
     "register": credential_views.register(Register(issued=(Issued(LEAF), REVOKED))),
     "authority": credential_views.authority(HOSTILE, "is trusted"),
     "authorities": credential_views.authorities([HOSTILE, trusted(crls=())]),
+    "refreshed": refresh_views.view(
+        [
+            Asked(EVIL, LEAF, EVIL, Answer(Word.REVOKED, 1, 2, 3, EVIL), 5),
+            Asked(EVIL, None, fault=CredentialError(EVIL, hint=EVIL)),
+        ]
+    ),
 }
 
 
