@@ -152,7 +152,7 @@ def _read_config(path: Path) -> dict[str, Any]:
     try:
         octets = read_file(path, limit=MAX_CONFIG, what=CONFIG_FILE)
         table = tomllib.loads(octets.decode())
-    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     unknown = sorted(set(table) - set(_KEYS))
     if unknown:

@@ -55,6 +55,7 @@ from tests.attacks.fuzz import Target
 from tests.attacks.fuzz_format import PARCEL, A, B
 from tests.builder import make_identity
 
+DEEP = b"relay = " + b"[" * 5000
 CONFIG = b"""relay = "https://relay.example"
 relay_ca = "~/ca.pem"
 keyring = true
@@ -181,9 +182,9 @@ def _text(read: Callable[[str], object]) -> Callable[[bytes], object]:
 
 def targets() -> Iterator[Target]:
     """Return the decoders of files."""
-    yield Target("configuration", _config, (CONFIG,), (UsageError, StorageError))
+    yield Target("configuration", _config, (CONFIG, DEEP), (UsageError, StorageError))
     policy = to_toml(BUILT_IN).encode()
-    yield Target("policy", _policy, (policy,), (PolicyError, StorageError))
+    yield Target("policy", _policy, (policy, DEEP), (PolicyError, StorageError))
     yield Target("pkcs11 uri", _text(parse_uri), URIS, (UsageError, FormatError))
     refusals = (FormatError, StorageError)
     yield Target("journal", _journal, (_journal_example(), b""), refusals)

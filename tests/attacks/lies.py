@@ -258,6 +258,6 @@ EXCHANGED: Final = [
         "answers twice",
         "every answer is written twice on its connection (duplication, response splitting)",
         answers_twice,
-        (*DELIVERED, "integrity", "transfer"),
+        (*DELIVERED, *DAMAGED, "transfer"),
     ),
 ]  # fmt: skip

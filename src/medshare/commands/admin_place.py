@@ -131,7 +131,7 @@ def settings_in(path: Path) -> dict[str, int]:
     data = read_file(path, limit=_MAX_POLICY, what="the policy")
     try:
         table = tomllib.loads(data.decode())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UsageError(f"the policy is not valid toml: {error}".lower()) from error
     found = {}
     for key, value in table.items():

@@ -53,7 +53,7 @@ def read_policy(path: Path) -> Policy:
     require_trustworthy(path, what="the policy")
     try:
         table = tomllib.loads(read_file(path, limit=MAX_POLICY, what="the policy").decode())
-    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         reason = error.message if isinstance(error, LimitError) else str(error)
         raise PolicyError(
             f"the policy is not valid TOML: {reason[0].lower()}{reason[1:]}", code="policy.invalid"
