@@ -4,20 +4,16 @@ Files are the truth about octets, this is the truth about claims: a row is writt
 file is durable, and durable itself (WAL, synchronous=FULL) before the answer goes out.
 """
 
-import sqlite3
-import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from medshare.digest import Digest
 from medshare.envelope import ChunkRecord, Envelope
-from medshare.errors import StorageError
 from medshare.ids import ParcelId, StationId
+from medshare.relay.sqlite_file import Layout, SqliteFile, Transaction
 
-_VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE parcels (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -62,12 +58,8 @@ CREATE TABLE nonces (
 ) STRICT, WITHOUT ROWID;
 """
 _EPOCH_SHIFT: Final = 20
-_PRAGMAS: Final = (
-    "PRAGMA journal_mode = WAL",
-    "PRAGMA synchronous = FULL",
-    "PRAGMA foreign_keys = ON",
-    "PRAGMA trusted_schema = OFF",
-    "PRAGMA cache_size = -8192",
+_LAYOUT: Final = Layout(
+    _SCHEMA, version=1, otherwise="the data folder was used by another version of the relay"
 )
 _PARCEL: Final = (
     "SELECT number, parcel, sender, envelope, chunks, delete_after, manifest, seal, gone, size,"
@@ -111,87 +103,15 @@ class ChunkRow:
     held: bool
 
 
-class Connection:
-    """One SQLite connection that several threads take turns with."""
+class Database(SqliteFile["View", "Change"]):
+    """All of it."""
 
     def __init__(self, path: Path) -> None:
-        self._lock = threading.Lock()
-        self._sqlite = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-        for pragma in _PRAGMAS:
-            self._sqlite.execute(pragma)
-
-    @contextmanager
-    def transaction(self, kind: str = "IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """Make what happens inside true altogether, or not at all."""
-        with self._lock:
-            self._sqlite.execute(f"BEGIN {kind}")
-            try:
-                yield self._sqlite
-                self._sqlite.execute("COMMIT")
-            except BaseException:
-                if self._sqlite.in_transaction:  # SQLite has ended some by itself
-                    self._sqlite.execute("ROLLBACK")
-                raise
-
-    def close(self) -> None:
-        """Close it; what is under way ends first."""
-        with self._lock:
-            self._sqlite.close()
+        super().__init__(path, _LAYOUT, view=View, change=Change)
 
 
-class Database:
-    """All of it, with one connection for writing and one that reads meanwhile."""
-
-    def __init__(self, path: Path) -> None:
-        path.touch(0o600)
-        self._writer = Connection(path)
-        try:
-            with self._writer.transaction() as sqlite:
-                _prepare(sqlite)
-            self._reader = Connection(path)
-        except BaseException:
-            self._writer.close()
-            raise
-
-    def close(self) -> None:
-        """Close both connections."""
-        self._reader.close()
-        self._writer.close()
-
-    @contextmanager
-    def writing(self) -> Iterator["Change"]:
-        """Open a change that is durable when the block ends, and undone when it fails."""
-        with self._writer.transaction() as sqlite:
-            yield Change(sqlite)
-
-    @contextmanager
-    def reading(self) -> Iterator["View"]:
-        """Open a view of one moment."""
-        with self._reader.transaction("DEFERRED") as sqlite:
-            yield View(sqlite)
-
-
-def _prepare(sqlite: sqlite3.Connection) -> None:
-    (version,) = sqlite.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            sqlite.execute(statement)
-        sqlite.execute(f"PRAGMA user_version = {_VERSION}")
-    elif version != _VERSION:
-        raise StorageError(
-            "the data folder was used by another version of the relay",
-            hint="update medshare, then start the relay again",
-        )
-
-
-class View:
+class View(Transaction):
     """What can be asked within one transaction."""
-
-    def __init__(self, sqlite: sqlite3.Connection) -> None:
-        self._sqlite = sqlite
-
-    def _all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self._sqlite.execute(statement, values).fetchall()
 
     def parcel(self, parcel: ParcelId) -> ParcelRow | None:
         """Return the row of *parcel*, also when it is gone."""

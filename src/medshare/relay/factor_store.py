@@ -6,18 +6,15 @@ Each change is durable (WAL, synchronous=FULL) before the answer that speaks of 
 """
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from medshare.errors import StorageError
 from medshare.ids import StationId
-from medshare.relay.database import Connection
+from medshare.relay.sqlite_file import Layout, SqliteFile, Transaction
 
 FILE: Final = "access.sqlite3"
-_VERSION: Final = 1
 _SCHEMA: Final = """
 CREATE TABLE stations (
     station BLOB PRIMARY KEY,
@@ -65,6 +62,9 @@ CREATE TABLE sessions (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_of_station ON sessions (station);
 """
+_LAYOUT: Final = Layout(
+    _SCHEMA, version=1, otherwise="the second factors were stored by another version of the relay"
+)
 _FACTOR: Final = (
     "SELECT factor, station, kind, created, used, active, secret, counter, challenge, origin"
     " FROM factors"
@@ -107,42 +107,14 @@ class SessionRow:
     used: int
 
 
-class FactorStore:
+class FactorStore(SqliteFile["FactorView", "FactorChange"]):
     """All of it; other processes (`medshare relay enroll`) may write meanwhile."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / FILE
         try:
-            path.touch(0o600)
-            self._writer = Connection(path)
+            super().__init__(folder / FILE, _LAYOUT, view=FactorView, change=FactorChange)
         except (OSError, sqlite3.Error) as error:
             raise _unusable(error) from error
-        try:
-            with self._writer.transaction() as sqlite:
-                _prepare(sqlite)
-            self._reader = Connection(path)
-        except BaseException as error:
-            self._writer.close()
-            if isinstance(error, sqlite3.Error):
-                raise _unusable(error) from error
-            raise
-
-    def close(self) -> None:
-        """Close both connections."""
-        self._reader.close()
-        self._writer.close()
-
-    @contextmanager
-    def writing(self) -> Iterator["FactorChange"]:
-        """Open a change that is durable when the block ends, and undone when it fails."""
-        with self._writer.transaction() as sqlite:
-            yield FactorChange(sqlite)
-
-    @contextmanager
-    def reading(self) -> Iterator["FactorView"]:
-        """Open a view of one moment."""
-        with self._reader.transaction("DEFERRED") as sqlite:
-            yield FactorView(sqlite)
 
 
 def _unusable(error: Exception) -> StorageError:
@@ -152,27 +124,8 @@ def _unusable(error: Exception) -> StorageError:
     )
 
 
-def _prepare(sqlite: sqlite3.Connection) -> None:
-    (version,) = sqlite.execute("PRAGMA user_version").fetchone()
-    if version == 0:
-        for statement in _SCHEMA.split(";"):
-            sqlite.execute(statement)
-        sqlite.execute(f"PRAGMA user_version = {_VERSION}")
-    elif version != _VERSION:
-        raise StorageError(
-            "the second factors were stored by another version of the relay",
-            hint="update medshare, then start the relay again",
-        )
-
-
-class FactorView:
+class FactorView(Transaction):
     """What can be asked within one transaction."""
-
-    def __init__(self, sqlite: sqlite3.Connection) -> None:
-        self._sqlite = sqlite
-
-    def _all(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
-        return self._sqlite.execute(statement, values).fetchall()
 
     def factors(self, station: StationId) -> list[FactorRow]:
         """Return the factors of *station*, those that were only begun among them."""
