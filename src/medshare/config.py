@@ -31,13 +31,12 @@ import os
 import pwd
 import shlex
 import stat
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from medshare.disk.atomic import read_file, storage_errors
+from medshare.disk.atomic import read_toml, storage_errors
 from medshare.errors import LimitError, MedshareError, StorageError, UsageError
 from medshare.ids import StationId
 from medshare.keys.passphrase import Ask, Sources
@@ -150,9 +149,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         return {}
     _require_own(path)
     try:
-        octets = read_file(path, limit=MAX_CONFIG, what=CONFIG_FILE)
-        table = tomllib.loads(octets.decode())
-    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        table = read_toml(path, limit=MAX_CONFIG, what=CONFIG_FILE)
+    except (LimitError, ValueError) as error:
         raise UsageError(f"{path} is not valid TOML: {error}") from error
     unknown = sorted(set(table) - set(_KEYS))
     if unknown:

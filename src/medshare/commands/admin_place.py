@@ -123,15 +123,12 @@ def settings_in(path: Path) -> dict[str, int]:
     TOML: `quota`, `station_quota`, `parcel_quota` as sizes such as "500G", `max_open` as a
     number, `keep_at_most` as a time such as "90d".  Raises UsageError for anything else.
     """
-    import tomllib
-
     from medshare.commands.options import Size, Span
-    from medshare.disk.atomic import read_file
+    from medshare.disk.atomic import read_toml
 
-    data = read_file(path, limit=_MAX_POLICY, what="the policy")
     try:
-        table = tomllib.loads(data.decode())
-    except (ValueError, RecursionError) as error:
+        table = read_toml(path, limit=_MAX_POLICY, what="the policy")
+    except ValueError as error:
         raise UsageError(f"the policy is not valid toml: {error}".lower()) from error
     found = {}
     for key, value in table.items():

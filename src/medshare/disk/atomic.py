@@ -12,7 +12,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from medshare.disk.syscalls import rename_new
 from medshare.errors import LimitError, StorageError
@@ -184,6 +184,20 @@ def read_open(file: int, *, limit: int, what: str) -> bytes:
     if not room or status.st_size > limit:
         raise LimitError(f"{what} is larger than {limit} bytes")
     return b"".join(parts)
+
+
+def read_toml(path: Path, *, limit: int, what: str) -> dict[str, Any]:
+    """Return the table in *path*, which has at most *limit* octets.
+
+    Raises what `read_file` raises, and ValueError, which says why, when it is not TOML.
+    """
+    import tomllib
+
+    text = read_file(path, limit=limit, what=what).decode()
+    try:
+        return tomllib.loads(text)
+    except RecursionError as error:  # it is no ValueError
+        raise ValueError(str(error)) from error
 
 
 def make_folder(path: Path, mode: int = 0o700) -> None:

@@ -1,12 +1,11 @@
 """The file `policy.toml` in a station's folder: read at the edge, understood in `trust.policy`."""
 
-import tomllib
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from medshare.audit.entries import Act, Detail
-from medshare.disk.atomic import read_file, write_file
+from medshare.disk.atomic import read_file, read_toml, write_file
 from medshare.errors import LimitError, PolicyError
 from medshare.station.permissions import require_trustworthy
 from medshare.station.recording import StationRecord
@@ -52,8 +51,8 @@ def read_policy(path: Path) -> Policy:
     """
     require_trustworthy(path, what="the policy")
     try:
-        table = tomllib.loads(read_file(path, limit=MAX_POLICY, what="the policy").decode())
-    except (LimitError, UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        table = read_toml(path, limit=MAX_POLICY, what="the policy")
+    except (LimitError, ValueError) as error:
         reason = error.message if isinstance(error, LimitError) else str(error)
         raise PolicyError(
             f"the policy is not valid TOML: {reason[0].lower()}{reason[1:]}", code="policy.invalid"
