@@ -1,13 +1,13 @@
 """What is asked on the command line about grants, and what of it an offer is made."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
 from medshare.commands.opening import match_parcel
-from medshare.commands.options import Span
+from medshare.commands.options import Span, gathered
 from medshare.errors import NotFoundError, UntrustedSignerError, UsageError
 from medshare.grant import BUILT_IN, MAX_OPENINGS, Permission, Purpose, is_code
 from medshare.ids import ParcelId, StationId
@@ -114,14 +114,9 @@ _OPTIONS: Final[tuple[tuple[tuple[str, ...], dict[str, Any]], ...]] = (
 
 def grant_options(command: Command) -> Command:
     """Add `--role` and what goes with it; the command receives them as one `granted`."""
-
-    def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        before: Granted = ctx.params.get("granted", Granted())
-        ctx.params["granted"] = replace(before, **{str(param.name): value})
-        return value
-
+    option = gathered("granted", Granted())
     for names, how in reversed(_OPTIONS):
-        command = click.option(*names, expose_value=False, callback=gather, **how)(command)
+        command = option(*names, **how)(command)
     return command
 
 

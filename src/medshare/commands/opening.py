@@ -5,12 +5,13 @@ import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
+from medshare.commands.options import gathered
 from medshare.errors import MedshareError, NotFoundError, UsageError
 from medshare.ids import PARCEL_ID_SIZE, ParcelId, parcel_id_from_text
 
@@ -39,36 +40,32 @@ class Way:
 
 def way_options(command: Command) -> Command:
     """Add the options about the way to the other side; the command gets them as one `way`."""
-
-    def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        ctx.params["way"] = replace(ctx.params.get("way", Way()), **{str(param.name): value})
-        return value
-
-    def option(*names: str, **how: Any) -> Callable[[Command], Command]:
-        return click.option(*names, expose_value=False, callback=gather, **how)
-
-    command = option(
-        "--passphrase-file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Read the passphrase of this station from a file.",
-    )(command)
-    command = client_options(option, command)
+    option = gathered("way", Way())
+    command = key_options(option, command)
     command = option(
         "--folder",
         type=click.Path(path_type=Path),
         metavar="DIR",
         help="A folder that both sides see, or carry, instead of a relay.",
     )(command)
+    return relay_option(option, command)
+
+
+def relay_option(option: Callable[..., Callable[[Command], Command]], command: Command) -> Command:
+    """Add `--relay`, made by *option*."""
     return option("--relay", metavar="URL", help="The relay (or MEDSHARE_RELAY, or config.toml).")(
         command
     )
 
 
-def client_options(
-    option: Callable[..., Callable[[Command], Command]], command: Command
-) -> Command:
-    """Add `--client-cert` and `--client-key`, made by *option*."""
+def key_options(option: Callable[..., Callable[[Command], Command]], command: Command) -> Command:
+    """Add what a station needs to sign: passphrase and client certificate; made by *option*."""
+    command = option(
+        "--passphrase-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Read the passphrase of this station from a file.",
+    )(command)
     for name, text in (("key", "Its key."), ("cert", "The client certificate for the relay.")):
         command = option(
             f"--client-{name}", type=click.Path(path_type=Path), metavar="FILE", help=text

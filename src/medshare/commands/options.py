@@ -154,17 +154,26 @@ def suites_allowed(suite: str) -> tuple[frozenset[str] | None, bool]:
     return (None, False) if suite == "auto" else (frozenset({suite}), True)
 
 
-def output_options(command: Command) -> Command:
-    """Add `--json`, `-q` and `-v`; the command receives them as one `mode`."""
+def gathered(name: str, empty: Any) -> Callable[..., Callable[[Command], Command]]:
+    """Return what makes options whose values the command gets together, as *name*.
+
+    *empty* is a frozen dataclass, with a field for each option and what holds without it.
+    """
 
     def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        before: Mode = ctx.params.get("mode", Mode())
-        ctx.params["mode"] = replace(before, **{str(param.name): value})
+        before = ctx.params.get(name, empty)
+        ctx.params[name] = replace(before, **{str(param.name): value})
         return value
 
     def option(*names: str, **how: Any) -> Callable[[Command], Command]:
         return click.option(*names, expose_value=False, callback=gather, **how)
 
+    return option
+
+
+def output_options(command: Command) -> Command:
+    """Add `--json`, `-q` and `-v`; the command receives them as one `mode`."""
+    option = gathered("mode", Mode())
     command = option("--json", is_flag=True, help="One JSON object a line, for programs.")(command)
     command = option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")(command)
     return option("-v", "--verbose", count=True, help="More detail; -vv for bug reports.")(command)

@@ -5,13 +5,13 @@ Nothing here may load what decrypts.
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from medshare.commands.options import Mode, Span, examples, output_options
+from medshare.commands.options import Mode, Span, examples, gathered, output_options
 from medshare.commands.relay_folder import (
     data_option,
     one_station,
@@ -103,20 +103,6 @@ class Wanted:
         )
 
 
-def _gathered(name: str, empty: Any) -> Callable[..., Callable[[Command], Command]]:
-    """Return what makes options whose values the command gets together, as *name*."""
-
-    def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        before = ctx.params.get(name, empty)
-        ctx.params[name] = replace(before, **{str(param.name): value})
-        return value
-
-    def option(*names: str, **how: Any) -> Callable[[Command], Command]:
-        return click.option(*names, expose_value=False, callback=gather, **how)
-
-    return option
-
-
 def _with(command: Command, *options: Callable[[Command], Command]) -> Command:
     for add in options:
         command = add(command)
@@ -131,7 +117,7 @@ _TIMES: Final = {
 
 def access_options(command: Command) -> Command:
     """Add the options of `relay serve` about who may pass; the command gets them as `rules`."""
-    option = _gathered("rules", Rules())
+    option = gathered("rules", Rules())
     return _with(
         command,
         option(
@@ -164,7 +150,7 @@ def profile_options(command: Command, *, certificate: str = "--client-cert") -> 
 
     *certificate* is how the option for the certificate of an unattended station is called.
     """
-    option = _gathered("wanted", Wanted())
+    option = gathered("wanted", Wanted())
     return _with(
         command,
         option(

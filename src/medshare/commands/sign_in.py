@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import click
 
-from medshare.commands.opening import client_options, open_station
-from medshare.commands.options import Mode, examples, output_options
+from medshare.commands.opening import key_options, open_station, relay_option
+from medshare.commands.options import Mode, examples, gathered, output_options
 from medshare.commands.output import choose
 from medshare.errors import UsageError
 
@@ -35,25 +35,8 @@ class Place:
 
 def place_options(command: Command) -> Command:
     """Add `--relay` and what goes with it; the command gets them as one `place`."""
-
-    def gather(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        before = ctx.params.get("place", Place())
-        ctx.params["place"] = replace(before, **{str(param.name): value})
-        return value
-
-    def option(*names: str, **how: Any) -> Callable[[Command], Command]:
-        return click.option(*names, expose_value=False, callback=gather, **how)
-
-    command = option(
-        "--passphrase-file",
-        type=click.Path(path_type=Path),
-        metavar="FILE",
-        help="Read the passphrase of this station from a file.",
-    )(command)
-    command = client_options(option, command)
-    return option("--relay", metavar="URL", help="The relay (or MEDSHARE_RELAY, or config.toml).")(
-        command
-    )
+    option = gathered("place", Place())
+    return relay_option(option, key_options(option, command))
 
 
 @dataclass(frozen=True, slots=True)
