@@ -11,7 +11,7 @@ import trustme
 from click.testing import CliRunner, Result
 
 from medshare import cli
-from tests.test_record_collector import PATIENCE, listening
+from tests.test_transport_collector import PATIENCE, listening
 
 PATIENT = "Mueller^Hans"
 

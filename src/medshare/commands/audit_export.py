@@ -16,8 +16,8 @@ from medshare.errors import UsageError
 
 if TYPE_CHECKING:
     from medshare.audit.entries import Entry
-    from medshare.record.collector import Collector
     from medshare.record.reader import RecordReader
+    from medshare.transport.collector import Collector
 
 
 class CollectorAddress(click.ParamType[tuple[str, int]]):
@@ -29,7 +29,7 @@ class CollectorAddress(click.ParamType[tuple[str, int]]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[str, int]:
         """Return host and port; 6514, which RFC 5425 assigns, where none is given."""
-        from medshare.record.collector import PORT
+        from medshare.transport.collector import PORT
 
         if isinstance(value, tuple):
             return value
@@ -90,7 +90,7 @@ def export(
 
     That it was read is recorded. Nothing in it names a patient or a file.
     """
-    from medshare.record.collector import Collector
+    from medshare.transport.collector import Collector
 
     if (fhir, atna, syslog is not None).count(True) != 1:
         raise UsageError("choose one of --fhir, --atna and --syslog")
@@ -173,7 +173,7 @@ def _send(
     start: int,
     mode: Mode,
 ) -> None:
-    from medshare.record.collector import send_all
+    from medshare.transport.collector import send_all
 
     count = send_all(_entries(reader, start), collector, origin=place.origin)
     _tell(place, count, max(start, reader.first), mode)

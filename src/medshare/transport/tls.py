@@ -10,6 +10,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 STEP = 256 * 1024
@@ -132,6 +133,27 @@ class TlsStream(PlainStream):
         count = self._tls.write(view[:STEP])
         self._flush()
         return count
+
+    def send_all(self, data: bytes) -> None:
+        """Encrypt and send all of *data*."""
+        view = memoryview(data)
+        while view:
+            view = view[self.send(view) :]
+
+    def farewell(self) -> None:
+        """Say that no more will come, and wait until the peer has read that far.
+
+        One that says nothing more in turn, or hangs up without a word, has had it all.  Raises
+        OSError when the peer breaks off, ssl.SSLError when it says why: under TLS 1.3 it judges
+        the certificate of who calls only after all may have been sent (RFC 8446, section 4.4.2),
+        and `ssl.SSLSocket.unwrap` takes that alert for a farewell.
+        """
+        with suppress(ssl.SSLWantReadError):
+            self._tls.unwrap()
+        self._flush()
+        with suppress(TimeoutError):
+            while self.receive_into(self._received):
+                pass
 
     def receive_into(self, view: memoryview) -> int:
         """Receive some octets, as many records as are here, into *view*; 0 when all is over."""

@@ -8,6 +8,7 @@ import os
 import socket
 import ssl
 from collections.abc import Iterable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -15,6 +16,7 @@ from typing import Final
 from medshare.audit.atna import framed, syslog_message
 from medshare.audit.entries import Entry
 from medshare.errors import AuthenticityError, RelayUnavailableError, UsageError
+from medshare.transport.tls import TlsStream
 
 PORT: Final = 6514
 _SECONDS: Final = 30.0
@@ -44,16 +46,12 @@ def send_all(entries: Iterable[Entry], collector: Collector, *, origin: str) -> 
     host, process = socket.getfqdn(), os.getpid()
     sent = 0
     try:
-        address = (collector.host, collector.port)
-        with (
-            socket.create_connection(address, timeout=_SECONDS) as plain,
-            context.wrap_socket(plain, server_hostname=collector.host) as line,
-        ):
+        with closing(_connect(collector, context)) as line:
             for entry in entries:
                 message = syslog_message(entry, origin=origin, host=host, process=process)
-                line.sendall(framed(message))
+                line.send_all(framed(message))
                 sent += 1
-            _hang_up(line)
+            line.farewell()
     except ssl.SSLCertVerificationError as error:
         raise AuthenticityError(
             f"the collector at {where} is not who it should be: {error.verify_message}".lower(),
@@ -68,16 +66,16 @@ def send_all(entries: Iterable[Entry], collector: Collector, *, origin: str) -> 
     return sent
 
 
-def _hang_up(line: ssl.SSLSocket) -> None:
-    """Say that no more will come, and wait until the collector has read that far.
-
-    One that says nothing more in turn, or hangs up without a word, has had it all; one that
-    breaks the connection off has not.
-    """
+def _connect(collector: Collector, context: ssl.SSLContext) -> TlsStream:
+    plain = socket.create_connection((collector.host, collector.port), timeout=_SECONDS)
+    line = TlsStream(plain, context, collector.host)
     try:
-        line.unwrap()
-    except (ssl.SSLError, TimeoutError):
-        return
+        line.set_timeout(_SECONDS)
+        line.handshake()
+    except BaseException:
+        line.close()
+        raise
+    return line
 
 
 def _context(collector: Collector) -> ssl.SSLContext:

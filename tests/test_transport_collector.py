@@ -1,4 +1,4 @@
-"""record.collector: syslog over real TLS, to a collector on loopback."""
+"""transport.collector: syslog over real TLS, to a collector on loopback."""
 
 import socket
 import ssl
@@ -13,7 +13,7 @@ import trustme
 
 from medshare.audit.entries import Entry, parse_entry
 from medshare.errors import AuthenticityError, RelayUnavailableError, UsageError
-from medshare.record.collector import Collector, send_all
+from medshare.transport.collector import Collector, send_all
 from tests.audit_case import Log
 
 pytestmark = pytest.mark.service
