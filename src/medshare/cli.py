@@ -4,6 +4,7 @@ This is the one place that turns exceptions into exit codes.  A command is impor
 it is called, so that `medshare --help` stays quick.
 """
 
+import gc
 import importlib
 import os
 import re
@@ -70,6 +71,7 @@ MEANINGS: Final[dict[int, str]] = {
 INTERRUPTED: Final = 130
 OUTPUT_GONE: Final = 141
 
+_CONTAINERS: Final = 20_000
 _RESUMABLE: Final = frozenset({"amend", "demo", "opinion", "receive", "send", "share"})
 _RESUME_HINT: Final = "run the same command again to resume"
 
@@ -367,4 +369,6 @@ def main() -> NoReturn:
         if hasattr(stream, "reconfigure"):
             # A name in a script that the locale cannot write must not end a transfer.
             stream.reconfigure(errors="backslashreplace")
+    # What is loaded stays: looking through it for garbage, again and again, is a tenth of a start.
+    gc.set_threshold(_CONTAINERS)
     cli.main(prog_name="medshare")
