@@ -62,10 +62,43 @@ def test_a_later_run_keeps_what_was_written(tmp_path: Path) -> None:
         part.write(0, 5, memoryview(b"kept"))
         part.flush()
     with PartFolder(tmp_path, PARCEL) as part:
-        assert part.prepare(manifest_of()) == Prepared(kept=True)
+        assert part.prepare(manifest_of()) == Prepared(kept=True, renewed=(1, 3, 4))
         view = memoryview(bytearray(9))
         part.read(0, 0, view)
         assert bytes(view) == bytes(5) + b"kept"
+
+
+def test_a_small_file_is_made_with_its_octets(tmp_path: Path) -> None:
+    """Of 20,000 slices none is made twice over: folders and large files alone come first."""
+    with PartFolder(tmp_path, PARCEL) as part:
+        part.prepare(manifest_of())
+        made = {name for name, data in contents(tmp_path / PART).items() if data is not None}
+        assert made == {"study/series 2/IM1"}  # which has no octets
+        fill(part)
+        part.place()
+        part.discard()
+    assert contents(tmp_path) == expected()
+
+
+def test_a_small_file_that_cannot_be_written_is_not_left_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the disk is full nothing of it stays, and the same write works once there is room."""
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with PartFolder(tmp_path, PARCEL) as part:
+        part.prepare(manifest_of())
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pwrite", full)
+            with pytest.raises(StorageError, match="full"):
+                part.write(0, 0, memoryview(FILES[ORDER[0]]))
+        assert not (tmp_path / PART / ORDER[0]).exists()
+        fill(part)
+        part.place()
+        part.discard()
+    assert contents(tmp_path) == expected()
 
 
 def test_nothing_counts_as_kept_before_the_first_write(tmp_path: Path) -> None:
@@ -287,6 +320,8 @@ def test_reading_back_notices_a_file_that_was_cut(tmp_path: Path) -> None:
     with PartFolder(tmp_path, PARCEL) as part:
         part.prepare(manifest_of())
         fill(part)
+        alone, view = ORDER.index("alone.dcm"), memoryview(bytearray(250))
+        part.read(alone, 0, view)  # so that it is open
         os.truncate(tmp_path / PART / "alone.dcm", 10)
         with pytest.raises(StorageError, match="cut off"):
-            part.read(ORDER.index("alone.dcm"), 0, memoryview(bytearray(250)))
+            part.read(alone, 0, view)

@@ -57,10 +57,11 @@ class DescriptorPool(Generic[Key]):
             return entry
 
     def _shrink(self) -> None:
-        for key in [key for key, entry in self._entries.items() if not entry.users]:
-            if len(self._entries) <= self._limit:
+        while len(self._entries) > self._limit:
+            idle = next((key for key, entry in self._entries.items() if not entry.users), None)
+            if idle is None:
                 return
-            os.close(self._entries.pop(key).descriptor)
+            os.close(self._entries.pop(idle).descriptor)
 
     def close(self) -> None:
         """Close every descriptor that nobody uses."""
