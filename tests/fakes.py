@@ -130,7 +130,7 @@ class MemoryTransport:
         except KeyError:
             raise NotFoundError("no such receipt") from None
 
-    def inbox(self) -> tuple[ParcelId, ...]:
+    def inbox(self, *, seconds: float = 0.0) -> tuple[ParcelId, ...]:
         return tuple(
             parcel
             for parcel, found in self.store.parcels.items()

@@ -133,6 +133,20 @@ def test_a_study_travels(a: Hospital, b: Hospital, tmp_path: Path) -> None:
     )
 
 
+def test_one_can_stay_for_the_first_parcel(a: Hospital, b: Hospital, tmp_path: Path) -> None:
+    """Without any, `--await` ends when its time is over; it takes whatever comes."""
+    a.run("send", "study", "--to", "hospital-b", "--folder", "usb")
+    received = b.run("receive", "--output", "inbox", "--folder", "usb", "--await", "1h")
+    assert (received.exit_code, contents(tmp_path / "inbox")) == (0, FILES)
+    none = b.run("receive", "--output", "inbox", "--folder", "usb", "--await", "1")
+    assert (none.exit_code, none.stdout) == (0, "nothing waits for this station\n")
+    assert none.stderr == "medshare: note: nothing waits yet; staying for it\n"
+    for mistaken in (["receive", "3f2a9c1b", "--output", "inbox"], ["receive", "--list"]):
+        refused = b.run(*mistaken, "--await", "1", "--folder", "usb")
+        assert refused.exit_code == 2
+        assert "--await takes what comes first" in refused.stderr
+
+
 def test_a_program_can_follow(a: Hospital, b: Hospital) -> None:
     """With --json each step ends in one record with stable keys."""
     records = a.json("send", "study", "--to", "hospital-b", "--folder", "usb")

@@ -1,6 +1,7 @@
 """The relay as a process: its commands, its folder, its end by signal and by kill -9."""
 
 import json
+import math
 import os
 import random
 import stat
@@ -20,7 +21,7 @@ from tests.relay_case import Case, check_consistency, open_case
 from tests.relay_process import relay_process, run
 from tests.running_relay import enroll
 from tests.running_server import Certificate
-from tests.suites.transport_suite import ALICE, BOB, CAROL, get_chunk, study, upload
+from tests.suites.transport_suite import ALICE, BOB, CAROL, announce, get_chunk, study, upload
 
 pytestmark = pytest.mark.service
 
@@ -236,3 +237,19 @@ def test_a_relay_that_is_killed_again_and_again_keeps_what_it_claimed(tmp_path: 
         assert b.inbox() == (parcel.id,)
     with open_case(data) as case:
         check_consistency(case)
+
+
+def test_an_empty_inbox_is_answered_when_a_parcel_comes(tmp_path: Path) -> None:
+    """Who stays at an inbox hears of a parcel at once, long before the time is over."""
+    enroll(tmp_path / "data", ALICE, BOB, CAROL)
+    parcel = study("awaited")
+    with relay_process(tmp_path / "data") as relay:
+        a, b = relay.transport(ALICE), relay.transport(BOB)
+        assert b.inbox(seconds=1.0) == ()
+        announcing = threading.Timer(0.5, announce, (a, parcel))
+        begun = time.monotonic()
+        announcing.start()
+        assert b.inbox(seconds=math.inf) == (parcel.id,)
+        assert 0.5 <= time.monotonic() - begun < 10.0
+        announcing.join()
+        assert b.inbox(seconds=10.0) == (parcel.id,)

@@ -1,6 +1,7 @@
 """Parcels through a folder: what is stored is verified, what is damaged is asked for again."""
 
 import shutil
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -124,6 +125,15 @@ def test_the_inbox_lists_what_waits_for_this_station(case: Case) -> None:
     assert case.b.inbox() == (OTHER.id,)
     (case.root / OTHER.id.hex() / "manifest").unlink()
     assert case.b.inbox() == ()
+
+
+def test_an_empty_inbox_can_be_stayed_at(case: Case) -> None:
+    """Waiting ends with the first parcel, or with the time."""
+    assert case.b.inbox(seconds=0.1) == ()
+    later = threading.Timer(0.2, case.upload)
+    later.start()
+    assert case.b.inbox(seconds=10.0) == (PARCEL.id,)
+    later.join()
 
 
 def test_a_sender_who_is_the_only_recipient_receives(case: Case) -> None:

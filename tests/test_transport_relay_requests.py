@@ -146,6 +146,23 @@ def test_close_ends_what_is_under_way() -> None:
     assert [type(error) for error in failed] == [RelayUnavailableError]
 
 
+def test_a_relay_that_never_lets_one_wait_is_not_flooded() -> None:
+    """An empty inbox that is answered at once is asked for once a second."""
+    asked: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        while head := read_request(peer):
+            asked.append(head.split(b" ")[1])
+            peer.answer(bodies.encode_inbox([], following=0), extra=CBOR)
+
+    with ScriptedServer(script) as server:
+        transport = RelayTransport(server.url, requester(BOB))
+        assert transport.inbox(seconds=2.5) == ()
+        transport.close()
+    assert asked[0] == b"/v1/inbox?after=0&wait=2"
+    assert 2 <= len(asked) <= 5
+
+
 def test_every_attempt_is_signed_anew() -> None:
     """Two requests never carry the same nonce, and name the station that asks."""
     heads: list[bytes] = []

@@ -206,11 +206,13 @@ def test_queries_have_one_spelling() -> None:
     """Queries are read as they are written; variations are refused."""
     assert bodies.parse_state_query(bodies.state_query(known="1.2", wait=30)) == ("1.2", 30)
     assert bodies.parse_state_query(bodies.state_query()) == ("", 0)
-    assert bodies.parse_inbox_query(bodies.inbox_query(12)) == 12
+    assert bodies.parse_inbox_query(bodies.inbox_query(12)) == (12, 0)
+    assert bodies.parse_inbox_query(bodies.inbox_query(0, wait=30)) == (0, 30)
     for bad in ("", "wait=31", "wait=-1", "wait=01", "known=&wait=1", "wait=1&known=a", "wait=1&"):
         with pytest.raises(FormatError):
             bodies.parse_state_query(bad)
-    for bad in ("", "after=", "after=01", "after=1&after=2", "after=9999999999999999"):
+    twisted = ("after=1&after=2", "after=0&wait=0", "after=0&wait=31", "wait=1&after=0")
+    for bad in ("", "after=", "after=01", "after=9999999999999999", *twisted):
         with pytest.raises(FormatError):
             bodies.parse_inbox_query(bad)
 

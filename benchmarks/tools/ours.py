@@ -4,9 +4,7 @@ import compileall
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
-from typing import Final
 
 import trustme
 
@@ -16,8 +14,6 @@ from benchmarks.hosts import HERE, Host, free_port
 from benchmarks.measure import Program
 from benchmarks.tools.base import Tool
 from medshare.commands.stage import Place, hospital
-
-ANNOUNCE_SECONDS: Final = 60.0
 
 
 class Hospitals:
@@ -68,17 +64,6 @@ class Hospitals:
             env=place.environment, cwd=place.folder,
         )  # fmt: skip
 
-    def announced(self, sender: Program) -> str:
-        """Return the parcel that the relay has heard of, once it has."""
-        folder = self.data / "parcels"
-        deadline = time.monotonic() + ANNOUNCE_SECONDS
-        while time.monotonic() < deadline:
-            names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-            if names:
-                return names[0]
-            time.sleep(0.005)
-        raise TimeoutError(f"{sender.name} announced nothing")
-
 
 class Medshare(Tool):
     """send and receive at the same time through a relay that keeps what passes."""
@@ -99,11 +84,8 @@ class Medshare(Tool):
         words = ["send", str(source), "--to", "b", "--new", "--json", "-q", *self.options]
         a, b = hospitals.a, hospitals.b
         trip.begin()
-        sender = trip.start(
-            "sender", command(*words), self.near, env=a.environment, cwd=a.folder, log=False
-        )
-        parcel = hospitals.announced(sender)
-        words = ["receive", parcel, "--output", str(target), "--json", "-q"]
+        trip.start("sender", command(*words), self.near, env=a.environment, cwd=a.folder, log=False)
+        words = ["receive", "--await", "1m", "--output", str(target), "--json", "-q"]
         trip.start(
             "receiver", command(*words), self.far, env=b.environment, cwd=b.folder, log=False
         )

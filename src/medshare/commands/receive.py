@@ -65,6 +65,7 @@ _TO_RECEIVE: Final = (
         """
         medshare receive --list                      # who sent what; writes nothing
         medshare receive --output inbox/             # everything that waits
+        medshare receive --output inbox/ --await 8h  # or the first that comes
         medshare receive 3f2a9c1b --output inbox/    # one parcel, by the start of its id
         medshare receive --output inbox/ --keep      # sealed in the vault as well
         medshare receive --output inbox/ --folder /media/usb
@@ -89,6 +90,14 @@ _TO_RECEIVE: Final = (
     default="10m",
     show_default=True,
     help="How long to wait for a sender that has not finished, without anything moving.",
+)
+@click.option(
+    "--await",
+    "await_",
+    type=Patience(),
+    metavar="TIME",
+    default=0.0,
+    help="While nothing waits, stay for so long, and take what comes first.",
 )
 @suite_option("The algorithms to take; naming one takes it although the keys differ.")
 @glass_options
@@ -115,11 +124,17 @@ def receive(
     glass = reason_of(break_glass, reason)
     if glass is not None and parcel is None:
         raise UsageError("the glass is broken for one parcel", hint="name it: --list shows them")
+    stay = options.pop("await_")
+    if stay and (parcel is not None or only_list):
+        raise UsageError("--await takes what comes first; leave out PARCEL and --list")
     with open_way(way, *_TO_RECEIVE) as (station, identity, transport):
         if output is None or only_list:
             _show_waiting(parcel, identity, station, transport, mode)
             return
         known = transport.inbox()
+        if not known and stay:
+            choose(mode).event(Notice("receive.awaiting", "nothing waits yet; staying for it"))
+            known = transport.inbox(seconds=stay)
         parcels = known if parcel is None else (match_parcel(parcel, known),)
         if not parcels:
             choose(mode).result({"event": "nothing_waits"}, nothing_waits)

@@ -39,11 +39,14 @@ async def put_manifest(x: Exchange) -> None:
     def begin(entry: Entry) -> Upload:
         return parts.begin_manifest(entry, x.station, x.incoming)
 
-    def finish(entry: Entry, upload: Upload) -> None:
+    def finish(entry: Entry, upload: Upload) -> Entry:
         parts.finish_manifest(entry, upload, x.incoming.digest)
+        return entry
 
-    await store(x, begin, finish)
-    x.news.tell(x.target.parcel)
+    entry = await store(x, begin, finish)
+    x.news.tell(entry.id)
+    for station in entry.recipients:  # in whose inboxes it is from now on
+        x.news.tell(station)
     await x.answer.done()
 
 
@@ -183,9 +186,16 @@ async def remove(x: Exchange) -> None:
 
 
 async def inbox(x: Exchange) -> None:
-    """Answer with a page of what waits for the one who asks."""
-    after = bodies.parse_inbox_query(x.query)
-    page, following = await x.service.run(_inbox, x, after)
+    """Answer with a page of what waits for the one who asks, once there is anything."""
+    after, wait = bodies.parse_inbox_query(x.query)
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + wait
+    with x.news.watch(x.station) as watch:
+        page, following = await x.service.run(_inbox, x, after)
+        while not page and not following and (left := deadline - loop.time()) > 0:
+            if await watch.wait(left, gather=0):
+                watch.clear()
+                page, following = await x.service.run(_inbox, x, after)
     await x.answer.structure(bodies.encode_inbox(page, following=following))
 
 

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from medshare.ids import ParcelId
+from medshare.ids import ParcelId, StationId
 
 
 class Watch:
-    """One waiter for news of one parcel; it misses nothing from the moment it exists."""
+    """One waiter for news of one parcel or inbox; it misses nothing from the moment it exists."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -21,7 +21,7 @@ class Watch:
             self._urgent.set()
 
     def clear(self) -> None:
-        """Forget what was told; whoever looks at the parcel after this misses nothing."""
+        """Forget what was told; whoever looks after this misses nothing."""
         self._event.clear()
         self._urgent.clear()
 
@@ -47,21 +47,21 @@ class News:
     """All waiters.  Used from the event loop alone."""
 
     def __init__(self) -> None:
-        self._watches: dict[ParcelId, set[Watch]] = {}
+        self._watches: dict[ParcelId | StationId, set[Watch]] = {}
 
     @contextmanager
-    def watch(self, parcel: ParcelId) -> Iterator[Watch]:
-        """Lend a watch over *parcel*."""
+    def watch(self, subject: ParcelId | StationId) -> Iterator[Watch]:
+        """Lend a watch over a parcel, or over the inbox of a station."""
         watch = Watch()
-        self._watches.setdefault(parcel, set()).add(watch)
+        self._watches.setdefault(subject, set()).add(watch)
         try:
             yield watch
         finally:
-            self._watches[parcel].discard(watch)
-            if not self._watches[parcel]:
-                del self._watches[parcel]
+            self._watches[subject].discard(watch)
+            if not self._watches[subject]:
+                del self._watches[subject]
 
-    def tell(self, parcel: ParcelId, *, urgent: bool = True) -> None:
-        """Wake everybody who waits for news of *parcel*."""
-        for watch in self._watches.get(parcel, ()):
+    def tell(self, subject: ParcelId | StationId, *, urgent: bool = True) -> None:
+        """Wake everybody who waits for news of *subject*."""
+        for watch in self._watches.get(subject, ()):
             watch.tell(urgent=urgent)

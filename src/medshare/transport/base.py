@@ -93,8 +93,11 @@ class Transport(Protocol):
     def get_receipt(self, parcel: ParcelId, recipient: StationId) -> bytes:
         """Return the sealed receipt of *recipient*; raise NotFoundError while there is none."""
 
-    def inbox(self) -> tuple[ParcelId, ...]:
-        """Return the parcels that wait for this station, oldest first."""
+    def inbox(self, *, seconds: float = 0.0) -> tuple[ParcelId, ...]:
+        """Return the parcels that wait for this station, oldest first.
+
+        While there is none, block, at most *seconds*.
+        """
 
     def wait_for_news(self, parcel: ParcelId, known: Stored, *, seconds: float) -> Stored:
         """Block until something differs from *known*, at most *seconds*; return what is there."""

@@ -223,8 +223,14 @@ class FolderTransport:
 
     # --- receiving ----------------------------------------------------------------------
 
-    def inbox(self) -> tuple[ParcelId, ...]:
-        """Return the parcels that wait for this station, oldest first."""
+    def inbox(self, *, seconds: float = 0.0) -> tuple[ParcelId, ...]:
+        """Return the parcels that wait for this station, oldest first; wait for one."""
+        end = time.monotonic() + seconds
+        while not (found := self._waiting()) and (left := end - time.monotonic()) > 0:
+            time.sleep(min(left, _LONGEST_PAUSE))
+        return found
+
+    def _waiting(self) -> tuple[ParcelId, ...]:
         waiting = []
         for parcel in self._all():
             try:

@@ -176,12 +176,24 @@ class RelayTransport:
 
     # --- receiving -----------------------------------------------------------------------
 
-    def inbox(self) -> tuple[ParcelId, ...]:
-        """Return the parcels that wait for this station, oldest first."""
+    def inbox(self, *, seconds: float = 0.0) -> tuple[ParcelId, ...]:
+        """Return the parcels that wait for this station, oldest first; wait for one."""
+        begun = time.monotonic()
+        end = begun + seconds
+        found = self._inbox(math.floor(min(routes.MAX_WAIT, seconds)))
+        while not found and (left := end - time.monotonic()) > 0:
+            # A relay that never lets one wait is asked every second.
+            time.sleep(max(0.0, min(left, begun + 1.0 - time.monotonic())))
+            begun = time.monotonic()
+            found = self._inbox(math.floor(min(routes.MAX_WAIT, left)))
+        return found
+
+    def _inbox(self, wait: int) -> tuple[ParcelId, ...]:
         found: list[ParcelId] = []
         after = 0
         for _ in range(MAX_INBOX_PAGES):
-            with self._ask(Target(routes.INBOX), query=bodies.inbox_query(after)) as answer:
+            query = bodies.inbox_query(after, wait=0 if after else wait)
+            with self._ask(Target(routes.INBOX), query=query, wait=wait) as answer:
                 page, following = answer.decoded(bodies.decode_inbox, limit=bodies.MAX_INBOX)
                 found += page
                 if not following:

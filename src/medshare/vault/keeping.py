@@ -128,9 +128,9 @@ class KeepingTransport:
         """Return the sealed receipt of *recipient*."""
         return self._inner.get_receipt(parcel, recipient)
 
-    def inbox(self) -> tuple[ParcelId, ...]:
+    def inbox(self, *, seconds: float = 0.0) -> tuple[ParcelId, ...]:
         """Return the parcels that wait for this station."""
-        return self._inner.inbox()
+        return self._inner.inbox(seconds=seconds)
 
     def wait_for_news(self, parcel: ParcelId, known: Stored, *, seconds: float) -> Stored:
         """Block until something differs from *known*."""

@@ -32,7 +32,9 @@ _TAG: Final = re.compile(r"[0-9a-z.-]{1,64}")
 _STATE_QUERY: Final = re.compile(
     rf"(?:known=(?P<known>{_TAG.pattern})&)?wait=(?P<wait>0|[1-9][0-9]?)"
 )
-_INBOX_QUERY: Final = re.compile(r"after=(?P<after>0|[1-9][0-9]{0,14})")
+_INBOX_QUERY: Final = re.compile(
+    r"after=(?P<after>0|[1-9][0-9]{0,14})(?:&wait=(?P<wait>[1-9][0-9]?))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,17 +65,20 @@ def parse_state_query(query: str) -> tuple[str, int]:
     return found["known"] or "", int(found["wait"])
 
 
-def inbox_query(after: int) -> str:
-    """Return the query for the page of the inbox that begins behind place *after*."""
-    return f"after={after}"
+def inbox_query(after: int, *, wait: int = 0) -> str:
+    """Return the query for the page of the inbox that begins behind place *after*.
+
+    With *wait*, the answer may take so many seconds while there is nothing on that page.
+    """
+    return f"after={after}&wait={wait}" if wait else f"after={after}"
 
 
-def parse_inbox_query(query: str) -> int:
-    """Return the place that a page begins behind; raise FormatError otherwise."""
+def parse_inbox_query(query: str) -> tuple[int, int]:
+    """Return the place that a page begins behind, and the seconds; raise FormatError otherwise."""
     found = _INBOX_QUERY.fullmatch(query)
-    if found is None:
+    if found is None or int(found["wait"] or 0) > MAX_WAIT:
         raise FormatError("the query of an inbox request is malformed")
-    return int(found["after"])
+    return int(found["after"]), int(found["wait"] or 0)
 
 
 def encode_state(state: State) -> bytes:
