@@ -180,8 +180,12 @@ def test_t03_a_file_system_that_folds_case_overwrites_nothing(
     """Even past all checks of names, a second file never opens the first one: O_EXCL."""
     monkeypatch.setattr("medshare.disk.tree.check_path", lambda _: None)
     manifest = Manifest((FileEntry("a", 1), FileEntry("b", 1), FileEntry("a", 2)))
-    with PartFolder(tmp_path, PARCEL) as part, pytest.raises(StorageError, match="there already"):
+    with PartFolder(tmp_path, PARCEL) as part:
         part.prepare(manifest)
+        part.write(0, 0, memoryview(b"1"))
+        with pytest.raises(StorageError, match="there already"):
+            part.write(2, 0, memoryview(b"22"))
+    assert next(tmp_path.rglob("a")).read_bytes() == b"1"
 
 
 def test_t05_a_name_inside_a_file_is_never_followed(tmp_path: Path) -> None:

@@ -152,9 +152,14 @@ def test_a_hard_link_is_not_written_through(tmp_path: Path) -> None:
     """CVE-2026-53795 of rsync: a part file that is a second name of another file is refused."""
     precious = tmp_path / "precious"
     precious.write_bytes(b"p" * len(FILES["alone.dcm"]))
+    there = tmp_path / "out" / PART / "alone.dcm"
     with PartFolder(tmp_path / "out", PARCEL) as part:
         part.prepare(manifest_of())
-        there = tmp_path / "out" / PART / "alone.dcm"
+        os.link(precious, there)
+        with pytest.raises(StorageError, match="there already"):
+            fill(part)
+        there.unlink()
+        fill(part)
         there.unlink()
         os.link(precious, there)
         with pytest.raises(StorageError, match="was replaced"):
@@ -277,7 +282,6 @@ def test_the_defence_matters(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(confined, "is_plain", lambda *_: True)
     victim = tmp_path / "victim"
     victim.mkdir()
-    (victim / "IM1").write_bytes(b"0" * 500)
     with PartFolder(tmp_path / "out", PARCEL) as part:
         part.prepare(manifest_of({"study/IM1": b"first" * 100}, ()))
         study = tmp_path / "out" / PART / "study"
