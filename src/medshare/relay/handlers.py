@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from medshare.audit import entries
 from medshare.audit.entries import Act, Detail
 from medshare.errors import FormatError
-from medshare.ids import ParcelId
+from medshare.ids import ParcelId, StationId
 from medshare.relay.admin_handlers import ADMIN_HANDLERS
 from medshare.relay.exchange import Exchange
 from medshare.relay.grant_handlers import GRANT_HANDLERS
@@ -23,6 +23,7 @@ from medshare.wire import bodies, problems, routes
 from medshare.wire.problems import Problem
 
 Handler = Callable[[Exchange], Awaitable[None]]
+Result = TypeVar("Result")
 
 
 async def put_envelope(x: Exchange) -> None:
@@ -154,15 +155,33 @@ async def get_state(x: Exchange) -> None:
         state = x.service.parcels.state(entry, x.station, known=known)
         return state.tag, bodies.encode_state(state)
 
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait
-    with x.news.watch(x.target.parcel) as watch:
-        tag, data = await x.service.run(look)
-        while tag == known and (left := deadline - loop.time()) > 0:
-            if await watch.wait(left, gather=x.service.limits.gather_seconds):
-                watch.clear()
-                tag, data = await x.service.run(look)
+    def is_news(found: tuple[str, bytes]) -> bool:
+        return found[0] != known
+
+    gather = x.service.limits.gather_seconds
+    _, data = await _once(is_news, look, x, x.target.parcel, seconds=wait, gather=gather)
     await x.answer.structure(data)
+
+
+async def _once(
+    good: Callable[[Result], bool],
+    look: Callable[[], Result],
+    x: Exchange,
+    subject: ParcelId | StationId,
+    *,
+    seconds: float,
+    gather: float,
+) -> Result:
+    """Return what *look* finds once that is *good*, or after *seconds*; look at each news."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + seconds
+    with x.news.watch(subject) as watch:
+        found = await x.service.run(look)
+        while not good(found) and (left := deadline - loop.time()) > 0:
+            if await watch.wait(left, gather=gather):
+                watch.clear()
+                found = await x.service.run(look)
+    return found
 
 
 async def want(x: Exchange) -> None:
@@ -188,19 +207,9 @@ async def remove(x: Exchange) -> None:
 async def inbox(x: Exchange) -> None:
     """Answer with a page of what waits for the one who asks, once there is anything."""
     after, wait = bodies.parse_inbox_query(x.query)
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + wait
-    with x.news.watch(x.station) as watch:
-        page, following = await x.service.run(_inbox, x, after)
-        while not page and not following and (left := deadline - loop.time()) > 0:
-            if await watch.wait(left, gather=0):
-                watch.clear()
-                page, following = await x.service.run(_inbox, x, after)
+    look = partial(x.service.parcels.inbox, x.station, after=after)
+    page, following = await _once(any, look, x, x.station, seconds=wait, gather=0)
     await x.answer.structure(bodies.encode_inbox(page, following=following))
-
-
-def _inbox(x: Exchange, after: int) -> tuple[list[ParcelId], int]:
-    return x.service.parcels.inbox(x.station, after=after)
 
 
 def renew(service: Service, card: Card) -> None:

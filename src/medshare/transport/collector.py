@@ -16,7 +16,7 @@ from typing import Final
 from medshare.audit.atna import framed, syslog_message
 from medshare.audit.entries import Entry
 from medshare.errors import AuthenticityError, RelayUnavailableError, UsageError
-from medshare.transport.tls import TlsStream
+from medshare.transport.tls import TlsStream, client_tls
 
 PORT: Final = 6514
 _SECONDS: Final = 30.0
@@ -49,7 +49,7 @@ def send_all(entries: Iterable[Entry], collector: Collector, *, origin: str) -> 
         with closing(_connect(collector, context)) as line:
             for entry in entries:
                 message = syslog_message(entry, origin=origin, host=host, process=process)
-                line.send_all(framed(message))
+                line.send_all(memoryview(framed(message)))
                 sent += 1
             line.farewell()
     except ssl.SSLCertVerificationError as error:
@@ -80,8 +80,7 @@ def _connect(collector: Collector, context: ssl.SSLContext) -> TlsStream:
 
 def _context(collector: Collector) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=collector.ca)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context = client_tls(collector.ca, protocol=None)
         if collector.certificate is not None:
             context.load_cert_chain(collector.certificate)
     except OSError as error:

@@ -178,11 +178,11 @@ class Connection:
                 if pending is not None and len(view) < _JOIN_BELOW:
                     view = memoryview(pending + view)
                 elif pending is not None:
-                    self._send_all(memoryview(pending))
+                    self._stream.send_all(memoryview(pending))
                 pending = None
-                self._send_all(view)
+                self._stream.send_all(view)
             if pending is not None:
-                self._send_all(memoryview(pending))
+                self._stream.send_all(memoryview(pending))
         return size
 
     def receive_head(self, parser: h11.Connection, timeout: float | None) -> h11.Response:
@@ -240,11 +240,6 @@ class Connection:
     def close(self) -> None:
         """Give the socket back."""
         self._stream.close()
-
-    def _send_all(self, view: memoryview) -> None:
-        # Not sendall: its time limit is for all octets together, however slow the line.
-        while view:
-            view = view[self._stream.send(view) :]
 
 
 class Body(httpx.SyncByteStream):

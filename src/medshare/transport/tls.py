@@ -17,15 +17,17 @@ STEP = 256 * 1024
 """Octets of plaintext encrypted, or of ciphertext received, between two system calls."""
 
 
-def client_tls(ca_file: Path | None = None) -> ssl.SSLContext:
+def client_tls(ca_file: Path | None = None, *, protocol: str | None = "http/1.1") -> ssl.SSLContext:
     """Return the settings for TLS 1.2 or newer, host names and certificates always checked.
 
-    Trusts *ca_file* alone when it is given, the system's authorities otherwise.
+    Trusts *ca_file* alone when it is given, the system's authorities otherwise; offers
+    *protocol* (RFC 7301), where what is spoken has a name there.
     """
     tls = ssl.create_default_context(cafile=ca_file)
     tls.minimum_version = ssl.TLSVersion.TLSv1_2
     tls.options |= ssl.OP_NO_RENEGOTIATION
-    tls.set_alpn_protocols(["http/1.1"])
+    if protocol is not None:
+        tls.set_alpn_protocols([protocol])
     return tls
 
 
@@ -66,6 +68,11 @@ class PlainStream:
         count = self._sock.send(view)
         self._traffic.add(count)
         return count
+
+    def send_all(self, view: memoryview) -> None:
+        """Send all of *view*; the time limit is for each step, however slow the line."""
+        while view:
+            view = view[self.send(view) :]
 
     def receive_into(self, view: memoryview) -> int:
         """Receive some octets into *view*; return how many, 0 when the peer has closed."""
@@ -133,12 +140,6 @@ class TlsStream(PlainStream):
         count = self._tls.write(view[:STEP])
         self._flush()
         return count
-
-    def send_all(self, data: bytes) -> None:
-        """Encrypt and send all of *data*."""
-        view = memoryview(data)
-        while view:
-            view = view[self.send(view) :]
 
     def farewell(self) -> None:
         """Say that no more will come, and wait until the peer has read that far.
