@@ -14,6 +14,7 @@ import trustme
 from medshare.audit.entries import Entry, parse_entry
 from medshare.errors import AuthenticityError, RelayUnavailableError, UsageError
 from medshare.transport.collector import Collector, send_all
+from medshare.transport.tls import TlsStream, client_tls
 from tests.audit_case import Log
 
 pytestmark = pytest.mark.service
@@ -148,3 +149,35 @@ def test_certificates_that_cannot_be_used_are_said(tmp_path: Path, content: byte
         path.write_bytes(content)
     with pytest.raises(UsageError, match="certificates"):
         send_all(ENTRIES, Collector("127.0.0.1", 1, path), origin=ORIGIN)
+
+
+def test_an_alert_after_everything_was_sent_is_heard() -> None:
+    """RFC 8446 §4.4.2: a server may refuse a certificate only after the client has sent all."""
+    ca, clients = trustme.CA(), trustme.CA()
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    ca.issue_cert("collector.example.org").configure_cert(serving)
+    clients.configure_trust(serving)
+    serving.verify_mode = ssl.CERT_REQUIRED
+    context = client_tls(protocol=None)
+    ca.configure_trust(context)
+    near, far = socket.socketpair()
+    with near, far:
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        server = serving.wrap_bio(incoming, outgoing, server_side=True)
+        line = TlsStream(near, context, "collector.example.org")
+        line.set_timeout(PATIENCE)
+        shaking = threading.Thread(target=line.handshake)
+        shaking.start()
+        incoming.write(far.recv(65536))
+        with pytest.raises(ssl.SSLWantReadError):
+            server.do_handshake()
+        far.sendall(outgoing.read())
+        shaking.join(PATIENCE)
+        line.send_all(memoryview(b"all of the record"))
+        incoming.write(far.recv(65536))
+        with pytest.raises(ssl.SSLError):
+            server.do_handshake()
+        far.sendall(outgoing.read())
+        far.shutdown(socket.SHUT_WR)
+        with pytest.raises(ssl.SSLError):
+            line.farewell()
